@@ -1,0 +1,5 @@
+"""vssl: self-supervised learning from video, several methods over one datamodule and one evaluation."""
+
+from vssl._version import __version__
+
+__all__ = ["__version__"]

@@ -1,0 +1,20 @@
+"""The one error class for anything a user can get wrong."""
+
+
+class UserError(ValueError):
+    """A mistake of the user's, told in one line: the value, the rule it breaks, the remedy.
+
+    The command line prints it as ``vssl: error: VALUE: RULE. REMEDY`` and exits with code 2.
+    """
+
+    def __init__(self, value: object, rule: str, remedy: str = "") -> None:
+        self.value, self.rule, self.remedy = value, rule, remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = f"{self.value}: {self.rule.rstrip('.')}."
+        return f"{text} {self.remedy}" if self.remedy else text
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[object, str, str]]:
+        # a loader worker sends its error to the main process pickled
+        return type(self), (self.value, self.rule, self.remedy)
