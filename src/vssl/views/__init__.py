@@ -1,1 +1,7 @@
+"""Views: which frames a method sees (samplers, called as `sampler(meta, generator) -> Plan`) and how they are cut."""
 
+from vssl.views.augment import Augment, center
+from vssl.views.plan import Plan, Recipe, View, ViewSampler
+from vssl.views.samplers import PacedClips, UniformClips, WindowFrames
+
+__all__ = ["Augment", "PacedClips", "Plan", "Recipe", "UniformClips", "View", "ViewSampler", "WindowFrames", "center"]

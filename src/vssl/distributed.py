@@ -1,0 +1,34 @@
+"""What crosses ranks, in plain sight: a loss never calls a collective, its caller does."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def is_active() -> bool:
+    """Whether more than one process trains together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """Index of this process, 0 when alone."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes, 1 when alone."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather(x: Tensor) -> tuple[Tensor, int]:
+    """Concatenate the ranks' equal shares along dim 0, without gradient.
+
+    Returns:
+        The (G * B, ...) tensor in rank order, equal on all ranks, and the index of this rank's first row.
+    """
+    x = x.detach()
+    if not is_active():
+        return x, 0
+    shares = [torch.empty_like(x) for _ in range(world_size())]
+    dist.all_gather(shares, x.contiguous())
+    return torch.cat(shares), rank() * x.shape[0]

@@ -1,0 +1,153 @@
+"""`Method`: the only base class. A method is a recipe for its data, a backbone to evaluate and one loss step."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from vssl.backbones.base import Backbone
+from vssl.distributed import rank
+from vssl.ema import Ema
+from vssl.errors import UserError
+from vssl.optim import Optim
+from vssl.seeds import seed_of
+from vssl.types import Batch, StepOutput
+from vssl.views.photometry import photometry
+from vssl.views.plan import Recipe
+
+
+class Method(LightningModule, ABC):
+    """What every method promises.
+
+    A subclass sets `recipe`, builds its modules and implements `step`; nothing else is overridden. Everything that
+    depends on where training is (learning rate, EMA momentum, the step's randomness) is a pure function of the global
+    step, so a resumed run equals an uninterrupted one.
+
+    Args:
+        backbone: The encoder that is trained and later evaluated.
+        optim: Optimizer and schedule.
+    """
+
+    recipe: Recipe
+    backbone: Backbone
+
+    def __init__(self, backbone: Backbone, optim: Optim) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.optim = optim
+
+    @abstractmethod
+    def step(self, batch: Batch) -> StepOutput:
+        """One micro-batch to its loss. Randomness from torch's global generator is seeded before every call."""
+
+    def teachers(self) -> Iterable[tuple[Ema, nn.Module]]:
+        """Pairs (teacher, student) to move after every optimizer step."""
+        return ()
+
+    def view(self, batch: Batch, name: str) -> Float[Tensor, "b v t c h w"]:
+        """A finished view: uint8 to float, its drawn photometry, its own mean and std; batched, on the device."""
+        view = self.recipe.views[name]
+        with torch.autocast(self.device.type, enabled=False):
+            x = photometry(batch.views[name].float().div_(255.0), batch.params.get(name, {}))
+            mean, std = (x.new_tensor(values).view(3, 1, 1) for values in (view.mean, view.std))
+            return x.sub_(mean).div_(std)
+
+    # ------------------------------------------------------------------------------------- shared, not to be overridden
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Seed, step, log. Returns the loss and the features that monitors read."""
+        torch.manual_seed(seed_of(self.seed, "step", self.global_step, batch_idx, rank()))
+        out = self.step(batch)
+        self.log("train/loss", out.loss.detach(), prog_bar=True)
+        self.log_dict({f"train/{name}": value for name, value in out.logs.items()})
+        self.log("train/feature_std", feature_std(out.features), prog_bar=True)
+        return {"loss": out.loss, "features": out.features}
+
+    def configure_optimizers(self) -> Optimizer:
+        """One optimizer over everything that trains."""
+        if self.optim.warmup_is_cut(total=self.total_steps, steps_per_epoch=self.steps_per_epoch):
+            logger.warning(
+                "warm-up of %s %ss is as long as the run of %d steps: cut to it",
+                self.optim.warmup,
+                self.optim.unit,
+                self.total_steps,
+            )
+        return self.optim.build(self)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Any = None,
+    ) -> None:
+        """Set the learning rate of this step, take it, then move the teachers."""
+        step = self.global_step  # 0-based index of the step about to be taken
+        lr = self.optim.lr_at(
+            step, total=self.total_steps, steps_per_epoch=self.steps_per_epoch, batch=self.effective_batch
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.log("train/lr", lr)
+        for ema, student in self.teachers():
+            ema.update(student, step, self.total_steps)
+            self.log("train/ema_momentum", ema.momentum(step, self.total_steps))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Embed what rebuilds the encoder: plain values, no pickled objects."""
+        checkpoint["vssl"] = {
+            **checkpoint.get("vssl", {}),
+            "schema": 1,
+            "method": f"{type(self).__module__}.{type(self).__qualname__}",
+            "backbone": self.backbone.spec(),
+            "prefix": "backbone.",
+        }
+
+    # ------------------------------------------------------------------------------------------- where training stands
+    @property
+    def seed(self) -> int:
+        """The run's seed, as the datamodule holds it."""
+        return int(getattr(getattr(self.trainer, "datamodule", None), "seed", 0))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps per epoch, known without building a loader (which would lose its resume position)."""
+        batches = self.trainer.datamodule.batches_per_epoch  # type: ignore[attr-defined]  # set by trainer.fit
+        limit = self.trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return max(1, -(-batches // self.trainer.accumulate_grad_batches))
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run, from max_steps or max_epochs, whichever comes first."""
+        steps, epochs = self.trainer.max_steps, self.trainer.max_epochs
+        by_epochs = self.steps_per_epoch * epochs if epochs is not None and epochs > 0 else None
+        if steps > 0:
+            return min(steps, by_epochs) if by_epochs else steps
+        if by_epochs is None:
+            raise UserError(
+                "trainer.max_epochs", "schedules need the length of the run", "Set trainer.max_epochs or max_steps."
+            )
+        return by_epochs
+
+    @property
+    def effective_batch(self) -> int:
+        """Videos per optimizer step over all ranks and accumulated micro-batches."""
+        return self.trainer.datamodule.batch_size * self.trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+
+
+def feature_std(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """Mean per-dimension standard deviation of unit features times sqrt(D): about 1 when spread, 0 when collapsed."""
+    unit = F.normalize(features.float(), dim=-1)
+    return unit.std(dim=0, unbiased=False).mean() * features.shape[-1] ** 0.5
+
+
+logger = logging.getLogger(__name__)

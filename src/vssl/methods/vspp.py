@@ -1,0 +1,63 @@
+"""VSPP: video segment pace prediction (Dadashzadeh et al., CVPRW 2022; docs/methods/vspp.md)."""
+
+from torch import nn
+
+from vssl.backbones.base import Backbone
+from vssl.losses.pretext import segment_pace
+from vssl.methods.base import Method
+from vssl.optim import Optim
+from vssl.types import Batch, StepOutput
+from vssl.views.augment import Augment
+from vssl.views.plan import Recipe, View
+from vssl.views.samplers import PacedClips
+
+AUGMENT = Augment(
+    crop="fixed", jitter=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, per_frame="photometry"
+)
+OPTIM = Optim(
+    name="sgd", lr=1e-3, momentum=0.9, weight_decay=5e-3, schedule="steps", milestones=(6, 12), gamma=0.1, unit="epoch"
+)
+
+
+class VSPP(Method):
+    """Predict at which pace, and in which segment of the clip, the video was sped up.
+
+        loss = CE(pace) + CE(segment), two independent linear heads on the pooled feature   (auxskd.md 3.2)
+
+    Args:
+        backbone: A 3-D encoder.
+        views: Which frames.
+        augment: Official: resize to 128 x 171, one random crop and flip per clip, jitter drawn per frame.
+        optim: Official: SGD, 1e-3, weight decay 5e-3 on everything, times 0.1 every 6 of 18 epochs.
+        copies: How often an epoch lists each video (official: 10 on UCF101, 1 on Kinetics-100).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        views: PacedClips = PacedClips(),
+        augment: Augment = AUGMENT,
+        optim: Optim = OPTIM,
+        copies: int = 1,
+    ) -> None:
+        super().__init__(backbone, optim)
+        card = backbone.input
+        view = View((augment,), size=card.size, mean=card.mean, std=card.std)
+        self.recipe = Recipe(sampler=views, views={"clips": view}, copies=copies)
+        self.pace = nn.Linear(backbone.dim, views.paces)
+        self.segment = nn.Linear(backbone.dim, views.segments)
+
+    def step(self, batch: Batch) -> StepOutput:
+        """Both cross-entropies and both accuracies."""
+        clips = self.view(batch, "clips")  # (B, V, T, C, H, W)
+        features = self.backbone(clips.flatten(0, 1))  # (B V, D)
+        pace, segment = batch.targets["pace"].flatten(), batch.targets["segment"].flatten()
+        pace_logits, segment_logits = self.pace(features).float(), self.segment(features).float()
+        logs = {
+            "pace_accuracy": (pace_logits.argmax(-1) == pace).float().mean(),
+            "segment_accuracy": (segment_logits.argmax(-1) == segment).float().mean(),
+        }
+        loss = segment_pace(pace_logits, segment_logits, pace, segment)
+        pooled = features.detach().unflatten(0, clips.shape[:2]).mean(1)
+        return StepOutput(loss, {name: value.detach() for name, value in logs.items()}, pooled)

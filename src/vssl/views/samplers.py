@@ -1,0 +1,181 @@
+"""Which frames: frozen dataclasses from plain numbers to frame indices. The most error-prone part, so without pixels.
+
+Indices are 0-based. N is the number of frames of the video, T the frames of a clip.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from vssl.errors import UserError
+from vssl.types import VideoMeta
+from vssl.views.plan import Plan
+
+
+def _randint(stop: int, rng: torch.Generator) -> int:
+    """Uniform in [0, stop)."""
+    return int(torch.randint(stop, (), generator=rng))
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise UserError(f"{name}={value}", "must be positive", f"Try {name}=1.")
+
+
+@dataclass(frozen=True)
+class WindowFrames:
+    """VITO, section 4.1: V single frames out of one window; view name `frames`, (V, 1).
+
+    The window lies uniformly in the video. A video shorter than the window is the window.
+
+    Args:
+        views: V, frames (views) per video.
+        window_s: Length of the window in seconds; at 25 fps 2.56 s are the paper's 64 frames.
+        scheme: "marginal" draws each frame independently and uniformly, with replacement; "uniform" cuts the window in
+            V equal parts and draws one frame in each.
+    """
+
+    views: int = 3
+    window_s: float = 2.56
+    scheme: Literal["marginal", "uniform"] = "marginal"
+
+    def __post_init__(self) -> None:
+        _positive(views=self.views, window_s=self.window_s)
+
+    def accepts(self, meta: VideoMeta) -> bool:
+        """Every video with a frame will do."""
+        return meta.num_frames > 0
+
+    def __call__(self, meta: VideoMeta, rng: torch.Generator) -> Plan:
+        """Draw the frames."""
+        window = min(max(1, round(self.window_s * meta.fps)), meta.num_frames)
+        start = _randint(meta.num_frames - window + 1, rng)
+        if self.scheme == "marginal":
+            places = torch.randint(window, (self.views,), generator=rng)
+        else:
+            edges = [window * v / self.views for v in range(self.views + 1)]
+            share = torch.rand(self.views, generator=rng, dtype=torch.float64)
+            low, high = torch.tensor(edges[:-1]), torch.tensor(edges[1:])
+            places = (low + share * (high - low)).floor().long().clamp(max=window - 1)
+        return Plan({"frames": (start + places).unsqueeze(1)}, {})
+
+
+@dataclass(frozen=True)
+class PacedClips:
+    """VSPP and auxSKD: clips in which one segment runs at another pace; view name `clips`, (V, T).
+
+    Outside the segment the clip takes every frame, inside it every r-th (auxskd.md 3.1, official code):
+
+        pace(i) = r if i is in segment j, else 1
+        f(0) = start,   f(i + 1) = 0 if f(i) + c pace(i) >= N, else f(i) + pace(i + 1)
+
+    Targets: `pace` (V,) = r - 1 and `segment` (V,) = j, both 0-based. A pace of 1 leaves the segment undecidable.
+    A video of T frames or fewer starts at 0 and wraps.
+
+    Args:
+        clips: V.
+        frames: T, a multiple of `segments`.
+        paces: R; r is uniform in 1..R.
+        segments: S.
+        distinct: No two clips share pace or segment (auxSKD's student and teacher).
+        inclusive_end: The segment includes the position after it (official code: 5, 5, 5, 4 positions); False: exact.
+        lookahead: c; the official code has 1 in VSPP and 3 in auxSKD.
+        wrap: "code" as above; "clamp" starts early enough never to wrap where the video is long enough.
+        exclude_natural_pace: r is uniform in 2..R (PECoP's variant).
+    """
+
+    clips: int = 1
+    frames: int = 16
+    paces: int = 4
+    segments: int = 4
+    distinct: bool = False
+    inclusive_end: bool = True
+    lookahead: int = 1
+    wrap: Literal["code", "clamp"] = "code"
+    exclude_natural_pace: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(clips=self.clips, frames=self.frames, paces=self.paces, segments=self.segments)
+        if self.frames % self.segments:
+            nearest = max(1, self.frames // self.segments) * self.segments
+            raise UserError(
+                f"frames={self.frames}", f"must be a multiple of segments={self.segments}", f"Try frames={nearest}."
+            )
+        if self.exclude_natural_pace and self.paces < 2:
+            raise UserError(f"paces={self.paces}", "without the natural pace at least 2 are needed", "Try paces=4.")
+        if self.distinct and self.clips > min(self.paces - self.exclude_natural_pace, self.segments):
+            raise UserError(f"clips={self.clips}", "distinct clips need as many paces and segments", "Try clips=2.")
+
+    def accepts(self, meta: VideoMeta) -> bool:
+        """Every video with a frame will do."""
+        return meta.num_frames > 0
+
+    def __call__(self, meta: VideoMeta, rng: torch.Generator) -> Plan:
+        """Draw pace, segment and start of every clip."""
+        lowest = int(self.exclude_natural_pace)
+        pace = lowest + self._labels(self.paces - lowest, rng)
+        segment = self._labels(self.segments, rng)
+        clips = [self._clip(int(r) + 1, int(j), meta.num_frames, rng) for r, j in zip(pace, segment, strict=True)]
+        return Plan({"clips": torch.stack(clips)}, {"pace": pace, "segment": segment})
+
+    def _labels(self, count: int, rng: torch.Generator) -> torch.Tensor:
+        if self.distinct:
+            return torch.randperm(count, generator=rng)[: self.clips]
+        return torch.randint(count, (self.clips,), generator=rng)
+
+    def _clip(self, pace: int, segment: int, num_frames: int, rng: torch.Generator) -> torch.Tensor:
+        span = sum(self.strides(pace, segment)[1:]) if self.wrap == "clamp" else self.frames
+        start = _randint(max(1, num_frames - span), rng)
+        return self.indices(start, pace, segment, num_frames)
+
+    def strides(self, pace: int, segment: int) -> list[int]:
+        """pace(i) at every position of the clip."""
+        length = self.frames // self.segments
+        first, stop = segment * length, (segment + 1) * length + self.inclusive_end
+        return [pace if first <= i < stop else 1 for i in range(self.frames)]
+
+    def indices(self, start: int, pace: int, segment: int, num_frames: int) -> torch.Tensor:
+        """The T frames of a clip: `start` and the result 0-based, `pace` = r >= 1, `segment` = j 0-based."""
+        strides = self.strides(pace, segment)
+        frames = [start % num_frames]
+        for i in range(self.frames - 1):
+            step = frames[-1] + strides[i + 1]
+            wraps = frames[-1] + self.lookahead * strides[i] >= num_frames or step >= num_frames
+            frames.append(0 if wraps else step)
+        return torch.tensor(frames)
+
+
+@dataclass(frozen=True)
+class UniformClips:
+    """Evaluation: evenly placed clips, nothing random; view name `clips`, (V, T).
+
+    First frames are evenly spaced from 0 to the last start that fits, so clip centres run from half a clip after the
+    start to half a clip before the end. A clip longer than the video wraps.
+
+    Args:
+        clips: V.
+        frames: T; 1 for an image encoder, whose clips are single frames.
+        stride: Source frames from one frame of the clip to the next.
+    """
+
+    clips: int = 10
+    frames: int = 16
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        _positive(clips=self.clips, frames=self.frames, stride=self.stride)
+
+    def accepts(self, meta: VideoMeta) -> bool:
+        """Every video with a frame will do."""
+        return meta.num_frames > 0
+
+    def __call__(self, meta: VideoMeta, rng: torch.Generator) -> Plan:  # noqa: ARG002  # the ViewSampler contract
+        """Place the clips."""
+        span = (self.frames - 1) * self.stride + 1
+        starts = torch.linspace(0, max(0, meta.num_frames - span), self.clips, dtype=torch.float64).round().long()
+        if self.clips == 1:
+            starts = torch.tensor([max(0, meta.num_frames - span) // 2])
+        offsets = torch.arange(self.frames) * self.stride
+        return Plan({"clips": (starts[:, None] + offsets) % meta.num_frames}, {})
