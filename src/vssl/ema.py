@@ -33,7 +33,7 @@ class Momentum:
 
 
 class Ema(nn.Module):
-    """Holds the teacher: a copy of the student without gradient.
+    """Holds the teacher: a copy of the student without gradient, called as `ema.teacher(...)` under no_grad.
 
     Only parameters are averaged. The teacher follows the train / eval mode of the method that owns it, and its batch
     norm statistics come from its own forward passes (VITO and auxSKD both want that).
@@ -43,11 +43,6 @@ class Ema(nn.Module):
         super().__init__()
         self.momentum = momentum
         self.teacher = copy.deepcopy(student).requires_grad_(False)
-
-    @torch.no_grad()
-    def forward(self, *args: object, **kwargs: object) -> object:
-        """The teacher's output, without gradient."""
-        return self.teacher(*args, **kwargs)
 
     @torch.no_grad()
     def update(self, student: nn.Module, step: int, total: int) -> None:

@@ -102,10 +102,13 @@ class Method(LightningModule, ABC):
             self.log("train/ema_momentum", ema.momentum(step, self.total_steps))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Embed what rebuilds the encoder: plain values, no pickled objects."""
+        """Embed what rebuilds the encoder and what it has seen: plain values and tensors, no pickled objects."""
+        ours = checkpoint.get("vssl", {})
+        budget = {"videos": self.global_step * self.effective_batch, **ours.get("budget", {})}
         checkpoint["vssl"] = {
-            **checkpoint.get("vssl", {}),
             "schema": 1,
+            "seen": self.trainer.datamodule.seen,  # type: ignore[attr-defined]  # set by trainer.fit
+            "budget": budget,
             "method": f"{type(self).__module__}.{type(self).__qualname__}",
             "backbone": self.backbone.spec(),
             "prefix": "backbone.",

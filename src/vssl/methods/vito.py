@@ -68,31 +68,27 @@ class ByolAugment:
         return first, replace(first, blur=self.blur[1], solarise=self.solarise[1])
 
 
-class Embedder(nn.Module):
-    """Feature maps of the last `scales` stages - pooling - projector; the teacher holds a copy of all of it."""
-
-    def __init__(self, backbone: Backbone, pooling: str, scales: int, attention_hidden: int, head: "Projector") -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.scales = scales
-        dims = backbone.map_dims[-scales:]
-        self.pool = AttentionPool(dims, attention_hidden) if pooling == "attention" else None
-        self.project = mlp(sum(dims), head.hidden, head.out)
-
-    def forward(self, x: Float[Tensor, "n t 3 h w"]) -> tuple[Float[Tensor, "n p"], Float[Tensor, "n d"]]:
-        """Projection (N, P) and the plain pooled feature of the last stage (N, D)."""
-        maps = self.backbone.maps(x, last=self.scales)
-        pooled = [m.mean(dim=(2, 3, 4)) for m in maps]
-        h = torch.cat(pooled, dim=-1) if self.pool is None else self.pool(maps)
-        return self.project(h), pooled[-1]
-
-
 @dataclass(frozen=True)
 class Projector:
     """Widths of the two-layer projector (BYOL's; not in VITO's text)."""
 
     hidden: int = 4096
     out: int = 256
+
+
+class Head(nn.Module):
+    """Pooling over the scales, then the projector: feature maps to projections (N, P)."""
+
+    def __init__(self, map_dims: tuple[int, ...], *, attention_hidden: int | None, projector: Projector) -> None:
+        super().__init__()
+        self.pool = None if attention_hidden is None else AttentionPool(map_dims, attention_hidden)
+        self.project = mlp(sum(map_dims), projector.hidden, projector.out)
+
+    def forward(self, maps: tuple[Tensor, ...]) -> Float[Tensor, "n p"]:
+        """Project the pooled scales."""
+        return self.project(
+            torch.cat([m.mean(dim=(2, 3, 4)) for m in maps], -1) if self.pool is None else self.pool(maps)
+        )
 
 
 OPTIM = Optim(
@@ -138,27 +134,35 @@ class VITO(Method):
         card = backbone.input
         view = View(augment.rows(), size=augment.size or card.size, mean=card.mean, std=card.std)
         self.recipe = Recipe(sampler=views, views={"frames": view})
-        self.student = Embedder(backbone, pooling, scales, attention_hidden, projector)
-        self.teacher = Ema(self.student, momentum)
-        self.negatives = negatives
+        self.head = Head(
+            backbone.map_dims[-scales:],
+            attention_hidden=attention_hidden if pooling == "attention" else None,
+            projector=projector,
+        )
+        self.teacher_backbone = Ema(backbone, momentum)
+        self.teacher_head = Ema(self.head, momentum)
+        self.scales = scales
+        self.negatives: Literal["all_views", "cross_view"] = negatives
         self.temperature = temperature
 
     def teachers(self) -> list[tuple[Ema, nn.Module]]:
-        """All of encoder, pooling and projector has a teacher copy."""
-        return [(self.teacher, self.student)]
+        """Encoder, pooling and projector all have a teacher copy."""
+        return [(self.teacher_backbone, self.backbone), (self.teacher_head, self.head)]
 
     def step(self, batch: Batch) -> StepOutput:
         """All ordered pairs of views; targets are gathered over ranks."""
         frames = self.view(batch, "frames")  # (B, V, 1, C, H, W)
         rows = frames.flatten(0, 1)
-        online, features = self.student(rows)
-        target, _ = self.teacher(rows)
+        maps = self.backbone.maps(rows, last=self.scales)
+        online = self.head(maps)
+        with torch.no_grad():
+            target = self.teacher_head.teacher(self.teacher_backbone.teacher.maps(rows, last=self.scales))
         online, target = (z.float().unflatten(0, frames.shape[:2]) for z in (online, target))  # (B, V, P)
         keys, offset = gather(target)  # (G B, V, P)
         loss = pairwise_loss(online, keys, offset, negatives=self.negatives, temperature=self.temperature)
         with torch.no_grad():
             agree = F.cosine_similarity(online[:, 0], target[:, 1], dim=-1).mean() if online.shape[1] > 1 else loss * 0
-        pooled = features.detach().unflatten(0, frames.shape[:2]).mean(1)
+        pooled = maps[-1].detach().mean(dim=(2, 3, 4)).unflatten(0, frames.shape[:2]).mean(1)
         return StepOutput(loss, {"positive_cosine": agree.detach()}, pooled)
 
 

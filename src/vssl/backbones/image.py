@@ -1,0 +1,119 @@
+"""Image encoders: any timm model that yields 2-D feature maps."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float
+from timm.models import get_pretrained_cfg
+from torch import Tensor
+
+from vssl.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Input
+from vssl.backbones.parts import as_floats, deepest, triple, unfold_frames, whole
+from vssl.backbones.weights import load_weights
+from vssl.errors import UserError
+
+# what we decide ourselves, or what would make timm fetch a file
+_OURS = {"features_only", "in_chans", "num_classes", "checkpoint_path", "cache_dir", "feature_cls", "output_fmt"}
+
+
+class ImageBackbone(Backbone):
+    """A timm network, frame by frame; a clip's feature is the mean over its frames.
+
+    Args:
+        name: Model name as timm lists it, with or without its tag (`resnet50`, `resnet50.a1_in1k`).
+        weights: Local state-dict file, in timm's layout for this model or saved from this encoder; None: random.
+            Loaded strictly (a classifier is ignored). Never downloaded, and not part of `spec()`.
+        size: Side of the crop it wants. Networks of a fixed input size are built for this size.
+        mean: Input mean per channel; None: timm's for this model.
+        std: Input standard deviation per channel; None: timm's for this model.
+        model_kwargs: More plain arguments of the timm model: `{pad_type: same}`, `{dynamic_img_size: true}`.
+
+    Raises:
+        UserError: Unknown model, one without 2-D feature maps, an argument timm refuses, weights that do not fit.
+    """
+
+    def __init__(
+        self,
+        name: str = "resnet50",
+        *,
+        weights: str | None = None,
+        size: int = 224,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        model_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        _check(name, model_kwargs or {})
+        card = get_pretrained_cfg(name)
+        self.name, self.weights, self.size = name, weights, whole(size, "size")
+        self.mean = triple(mean or (card.mean if card else IMAGENET_MEAN), "mean")
+        self.std = triple(std or (card.std if card else IMAGENET_STD), "std")
+        self.model_kwargs = dict(model_kwargs or {})
+        fixed = {"img_size": size} if card is not None and card.fixed_input_size else {}
+        net = _create(name, fixed | self.model_kwargs)
+        self.net = net
+        self.map_dims = tuple(net.feature_info.channels())
+        self.dim = self.map_dims[-1]
+        self.input = Input(size=size, mean=as_floats(self.mean), std=as_floats(self.std))
+        layout = getattr(net, "output_fmt", None)  # set by timm where the maps may be something else than NCHW
+        self._layout = str(getattr(layout, "value", layout or "NCHW"))
+        if self._layout not in ("NCHW", "NHWC"):
+            raise UserError(name, f"its features are {self._layout}, not 2-D maps", "Choose another timm model.")
+        if weights is not None:
+            self._load(weights, fixed | self.model_kwargs)
+
+    def maps(self, x: Float[Tensor, "n t 3 h w"], last: int = 1) -> tuple[Tensor, ...]:
+        """Feature maps of the last `last` scales, each (N, D_s, T, H_s, W_s): frames are seen one by one."""
+        maps = deepest(self.net(x.flatten(0, 1)), last)
+        if self._layout == "NHWC":
+            maps = tuple(scale.permute(0, 3, 1, 2) for scale in maps)
+        return tuple(unfold_frames(scale, x.shape[1]) for scale in maps)
+
+    def spec(self) -> dict[str, Any]:
+        """As every encoder's, without the weights file: a checkpoint must not depend on it."""
+        spec = super().spec()
+        return spec | {"init_args": spec["init_args"] | {"weights": None}}
+
+    def _load(self, file: str, arguments: dict[str, Any]) -> None:
+        with torch.random.fork_rng(devices=[]):  # the whole model is built for its names only
+            whole_model = timm.create_model(self.name, pretrained=False, **arguments)
+        names = {_plain(name): name for name in whole_model.state_dict()}
+        own = self.state_dict()
+        wanted: dict[str, Tensor] = {}
+        for key, tensor in self.net.state_dict().items():
+            # timm's wrappers fold `layers.0` into `layers_0` or put the model under one more name
+            name = names.get(_plain(key)) or names.get(_plain(key.partition(".")[2]))
+            if name is None:
+                raise UserError(self.name, f"no tensor of the timm model belongs to its feature map's {key}")
+            wanted[name] = tensor
+        load_weights(file, wanted, own=own, spare=names.values() - wanted.keys())
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", ".")
+
+
+def _check(name: str, model_kwargs: dict[str, Any]) -> None:
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        remedy = f"Close names: {', '.join(close)}." if close else "timm.list_models() has them all."
+        raise UserError(name, "timm has no such model", remedy)
+    for key in model_kwargs:
+        if key in _OURS or key.startswith("pretrained"):
+            raise UserError(
+                f"model_kwargs.{key}", "is not an argument of the architecture", "Use `weights` for a file."
+            )
+
+
+def _create(name: str, arguments: dict[str, Any]) -> Any:
+    try:
+        return timm.create_model(name, features_only=True, pretrained=False, **arguments)
+    except (TypeError, AttributeError, RuntimeError, AssertionError) as error:
+        # timm's own refusal: no feature maps for this model, or an argument its constructor does not know
+        line = str(error).strip().partition("\n")[0].rstrip(".")
+        raise UserError(
+            name, f"timm refuses it as an encoder with {arguments}: {line}", "Change the arguments."
+        ) from error

@@ -1,0 +1,161 @@
+"""Clip encoders of torchvision and pytorchvideo: their trunks, with our own pooling.
+
+The libraries' heads are never used: s3d's and slow_r50's pool with a fixed window and fail at 112 pixels.
+"""
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torchvision.models.video as torchvision_video
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vssl.backbones.base import Backbone, Input
+from vssl.backbones.catalog import PYTORCHVIDEO, TORCHVISION
+from vssl.backbones.parts import as_floats, deepest, triple, whole
+from vssl.backbones.weights import load_weights
+from vssl.errors import UserError
+
+_BOTTLENECK = (64, 256, 512, 1024, 2048)
+_X3D = (24, 24, 48, 96, 432)
+
+
+class _Net(NamedTuple):
+    map_dims: tuple[int, ...]
+    card: Input
+    min_frames: int = 1
+    min_size: int = 1
+
+
+def _torchvision(size: int, frames: int, stride: int) -> Input:
+    return Input(size, frames, stride, mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989))
+
+
+def _slowfast(size: int, frames: int, stride: int) -> Input:
+    return Input(size, frames, stride, mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
+
+
+_R18 = _Net((64, 64, 128, 256, 512), _torchvision(112, 16, 2))
+
+# Cards. torchvision: crop, mean and std of its Kinetics-400 weights; they sample 15 frames/s of 30, hence stride 2;
+# s3d: 128 frames there, 64 in the paper's training (arXiv 1712.04851). pytorchvideo: frames x stride of its model zoo,
+# training crop of its builders, PySlowFast's mean and std.
+_NETS = {
+    "r3d_18": _R18,
+    "mc3_18": _R18,
+    "r2plus1d_18": _R18,
+    "s3d": _Net((64, 192, 480, 832, 1024), _torchvision(224, 64, 2), min_frames=5, min_size=17),
+    "slow_r50": _Net(_BOTTLENECK, _slowfast(224, 8, 8)),
+    "c2d_r50": _Net(_BOTTLENECK, _slowfast(224, 8, 8), min_frames=2),
+    "i3d_r50": _Net(_BOTTLENECK, _slowfast(224, 8, 8), min_frames=2),
+    "r2plus1d_r50": _Net(_BOTTLENECK, _slowfast(224, 16, 4)),
+    "csn_r101": _Net(_BOTTLENECK, _slowfast(224, 32, 2)),
+    "x3d_xs": _Net(_X3D, _slowfast(160, 4, 12)),
+    "x3d_s": _Net(_X3D, _slowfast(160, 13, 6)),
+    "x3d_m": _Net(_X3D, _slowfast(224, 16, 5)),
+}
+
+
+class VideoBackbone(Backbone):
+    """A 3-D network; its feature is the global mean of the last map.
+
+    Args:
+        name: r3d_18, mc3_18, r2plus1d_18, s3d (torchvision); slow_r50, c2d_r50, i3d_r50, r2plus1d_r50, csn_r101,
+            x3d_xs, x3d_s, x3d_m (pytorchvideo; x3d with its conv5, 432 wide, as part of the last scale).
+        weights: Local state-dict file in the library's layout or saved from this encoder; None: random. Loaded
+            strictly (a classifier is ignored). Never downloaded, and not part of `spec()`.
+        size: Side of the crop it wants; None: the published model's, as for the next four.
+        frames: Frames per clip.
+        stride: Source frames from one frame of the clip to the next.
+        mean: Input mean per channel.
+        std: Input standard deviation per channel.
+
+    Raises:
+        UserError: Unknown network, weights that do not fit, or (in use) a clip too short or too small for it.
+    """
+
+    def __init__(
+        self,
+        name: str = "r3d_18",
+        *,
+        weights: str | None = None,
+        size: int | None = None,
+        frames: int | None = None,
+        stride: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if name not in _NETS:
+            close = difflib.get_close_matches(name, _NETS, n=2, cutoff=0.5)
+            remedy = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(_NETS)}."
+            raise UserError(name, "no such video network", remedy)
+        net = _NETS[name]
+        self.name, self.weights, self.map_dims, self.dim = name, weights, net.map_dims, net.map_dims[-1]
+        self.size = whole(size or net.card.size, "size")
+        self.frames = whole(frames or net.card.frames, "frames")
+        self.stride = whole(stride or net.card.stride, "stride")
+        self.mean, self.std = triple(mean or net.card.mean, "mean"), triple(std or net.card.std, "std")
+        self.input = Input(self.size, self.frames, self.stride, as_floats(self.mean), as_floats(self.std))
+        library, scales = _trunk(name)
+        self.scales = nn.ModuleList(nn.Sequential(*parts) for parts in scales)
+        if weights is not None:
+            self._load(weights, library)
+
+    def maps(self, x: Float[Tensor, "n t 3 h w"], last: int = 1) -> tuple[Tensor, ...]:
+        """Feature maps of the last `last` scales of five: stem, then the four stages."""
+        net = _NETS[self.name]
+        if x.shape[1] < net.min_frames or min(x.shape[3:]) < net.min_size:
+            clip = "x".join(str(side) for side in (x.shape[1], *x.shape[3:]))
+            rule = f"{self.name} needs clips of at least {net.min_frames} frames of {net.min_size} pixels"
+            raise UserError(clip, rule, "Use longer or larger clips.")
+        out = x.transpose(1, 2)
+        maps = []
+        for scale in self.scales:
+            out = scale(out)
+            maps.append(out)
+        return deepest(maps, last)
+
+    def spec(self) -> dict[str, Any]:
+        """As every encoder's, without the weights file: a checkpoint must not depend on it."""
+        spec = super().spec()
+        return spec | {"init_args": spec["init_args"] | {"weights": None}}
+
+    def _load(self, file: str, library: nn.Module) -> None:
+        mine = {tensor.data_ptr() for tensor in self.scales.state_dict().values()}
+        names = library.state_dict()
+        wanted = {name: tensor for name, tensor in names.items() if tensor.data_ptr() in mine}
+        load_weights(file, wanted, own=self.state_dict(), spare=names.keys() - wanted.keys())
+
+
+def _trunk(name: str) -> tuple[nn.Module, list[list[nn.Module]]]:
+    """The library's whole network, and its modules up to the head, grouped by scale."""
+    if name in TORCHVISION:
+        net = getattr(torchvision_video, name)(weights=None)
+        if name == "s3d":
+            parts = list(net.features)
+            return net, [parts[:1], parts[1:4], parts[4:7], parts[7:13], parts[13:]]
+        return net, [[net.stem], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
+    assert name in PYTORCHVIDEO
+    net = getattr(_pytorchvideo(), name)(pretrained=False)
+    scales: list[list[nn.Module]] = [[]]
+    for block in net.blocks[:-1]:
+        scales[-1].append(block)
+        if not isinstance(block, nn.MaxPool3d):  # i3d and c2d pool over time between two stages
+            scales.append([])
+    scales.pop()
+    if name.startswith("x3d"):
+        pool = net.blocks[-1].pool  # conv5 of the paper's table 1 hides in the head, before its pooling
+        scales[-1] += [pool.pre_conv, pool.pre_norm, pool.pre_act]
+    return net, scales
+
+
+def _pytorchvideo() -> Any:
+    with warnings.catch_warnings():
+        # fvcore, which it imports, scripts a loss that we do not use
+        warnings.filterwarnings("ignore", message=".torch.jit.script", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".torch.jit.script", category=DeprecationWarning)
+        from pytorchvideo.models import hub
+    return hub

@@ -1,0 +1,106 @@
+"""LightningCLI with vssl's defaults: one-line errors, linked recipe, run directory, loggers and checkpoints."""
+
+import logging
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jsonargparse
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from vssl import plugins
+from vssl.cli.messages import one_line
+from vssl.cli.run import RunRecord, keep_metrics, run_directory
+from vssl.data.module import VideoDataModule
+from vssl.methods.base import Method
+from vssl.probe import OnlineKnn
+
+logger = logging.getLogger(__name__)
+
+
+class FitParser(LightningArgumentParser):
+    """Says what is wrong in one line, without the usage block."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print `vssl: error: VALUE: RULE. REMEDY` and exit with code 2."""
+        print(f"vssl: error: {one_line(message, ex)}", file=sys.stderr)  # noqa: T201  # the command line's output
+        raise SystemExit(2)
+
+
+class FitCLI(LightningCLI):
+    """Parses `vssl fit`'s arguments and builds method, datamodule and trainer.
+
+    Args:
+        argv: Words after `vssl fit`.
+    """
+
+    def __init__(self, argv: list[str]) -> None:
+        self.argv = argv
+        jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+        plugins.load(plugins.BACKBONES)
+        plugins.load(plugins.METHODS)
+        super().__init__(
+            model_class=Method,
+            datamodule_class=VideoDataModule,
+            subclass_mode_model=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_class=FitParser,
+            parser_kwargs={"parser_mode": "omegaconf+", "prog": "vssl fit"},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # it would put hyper-parameters into checkpoints
+            run=False,
+            args=argv,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The method hands the datamodule its recipe; the run has one seed."""
+        parser.add_argument("--run_dir", type=str | None, default=None, help="folder of this run")
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="checkpoint to continue from")
+        parser.link_arguments("model", "data.recipe", compute_fn=lambda m: m.recipe, apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """As LightningCLI, without its warning about a second command line."""
+        assert isinstance(args, list)
+        self.config = parser.parse_args(args)
+
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Trainer with vssl's loggers and callbacks, unless the configuration names its own loggers."""
+        given = dict(self._get(self.config_init, "trainer", default={}))
+        method = type(self.model).__name__.lower()
+        self.run = run_directory(self.config.get("run_dir"), method, self.config.get("ckpt_path"))
+        logger.info("run: %s", self.run)
+        logger.info("data: %s", self.datamodule.summary())
+        if given.get("logger") in (None, True):
+            if self.config.get("ckpt_path"):
+                rank_zero_only(keep_metrics)(self.run)
+            kwargs["logger"] = [
+                TensorBoardLogger(self.run, name="", version="tensorboard"),
+                CSVLogger(self.run, name="", version="", flush_logs_every_n_steps=50),
+            ]
+        kwargs["default_root_dir"] = str(self.run)
+        return super().instantiate_trainer(**kwargs)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        text = self.parser.dump(self.config, skip_none=False)
+        return super()._instantiate_trainer(config, [*callbacks, *self._callbacks(config, text)])
+
+    def _callbacks(self, config: dict[str, Any], text: str) -> list[Callback]:
+        chosen: list[Callback] = [RunRecord(self.run, text, self.argv), OnlineKnn()]
+        if config.get("enable_checkpointing") is not False:
+            folder = Path(self.run) / "checkpoints"
+            shared: dict[str, Any] = {"dirpath": folder, "save_last": True, "enable_version_counter": False}
+            chosen += [
+                ModelCheckpoint(**shared, filename="epoch{epoch:04d}", auto_insert_metric_name=False),
+                ModelCheckpoint(**shared, filename="timed", train_time_interval=timedelta(minutes=30)),
+            ]
+        if config.get("enable_progress_bar") is not False and sys.stderr.isatty():
+            chosen.append(RichProgressBar())
+        return chosen

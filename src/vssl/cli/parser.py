@@ -1,0 +1,32 @@
+"""An argument parser whose errors are one line."""
+
+import argparse
+import re
+import sys
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Prints `vssl: error: VALUE: RULE. REMEDY` and exits with code 2: no usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and leave."""
+        value, rule = _value_and_rule(message)
+        sys.stderr.write(f"vssl: error: {value}: {rule.rstrip('.')}. See {self.prog} --help\n")
+        raise SystemExit(2)
+
+
+def _value_and_rule(message: str) -> tuple[str, str]:
+    """Take argparse's sentences apart."""
+    patterns = (
+        (r"argument (?P<name>\S+(?: \S+)?): invalid choice: (?P<value>.+) \((?P<rule>choose from .+)\)", "{rule}"),
+        (r"argument (?P<name>.+?): invalid (?P<kind>\S+) value: (?P<value>.+)", "is no {kind} for {name}"),
+        (r"argument (?P<value>.+?): (?P<rule>.+)", "{rule}"),
+        (r"the following arguments are required: (?P<value>.+)", "required"),
+        (r"unrecognized arguments: (?P<value>.+)", "unknown argument"),
+    )
+    for pattern, rule in patterns:
+        found = re.fullmatch(pattern, message, re.DOTALL)
+        if found:
+            return found["value"].strip("'"), rule.format(**found.groupdict())
+    return "arguments", message

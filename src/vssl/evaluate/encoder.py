@@ -1,0 +1,82 @@
+"""An encoder under evaluation, and what is said of it in its results."""
+
+import importlib.metadata
+import importlib.util
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vssl.backbones.base import Backbone, Input
+from vssl.evaluate.protocol import Protocol
+from vssl.evaluate.result import TRAINED, key
+
+_PACKAGES = ("vssl", "torch", "torchvision", "numpy", "av", "torchcodec")
+
+
+@dataclass
+class Encoder:
+    """One column of features, and where its scores go."""
+
+    kind: str
+    name: str
+    run: str
+    folder: Path
+    """Of the results."""
+    backbone: Backbone
+    card: Input
+    spec: dict[str, Any]
+    """Of the trained network; a control of it keeps it, so that the table can tell whose control it is."""
+    seed: int | None = None
+    checkpoint: dict[str, Any] = field(default_factory=dict)
+    """{} for controls; else sha, step, epoch, file."""
+    pretraining: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, Any] | None = None
+    splits: list[int] = field(default_factory=list)
+
+    @property
+    def column(self) -> str:
+        """Names the features: equal for what would compute the same numbers."""
+        return f"{self.name} {key(**self._identity())}"
+
+    def key(self, protocol: Protocol, *, manifest: str, split: int, label: str) -> str:
+        """Hash of all that decides a score."""
+        record = protocol.record(self.card._asdict())
+        decides = {"protocol": [record["hard"], record["soft"]], "manifest": manifest, "split": split, "label": label}
+        return key(**self._identity(), **decides)
+
+    def _identity(self) -> dict[str, Any]:
+        if self.kind == TRAINED:
+            return {"kind": self.kind, "sha": self.checkpoint["sha"]}
+        return {"kind": self.kind, "name": self.name, "spec": self.spec, "seed": self.seed}
+
+    def described(self) -> dict[str, Any]:
+        """Spec, number of parameters, seed."""
+        num_parameters = sum(p.numel() for p in self.backbone.parameters())
+        return {"spec": self.spec, "num_parameters": num_parameters, "seed": self.seed}
+
+
+def pretraining(method: str, seen: Mapping[str, Any] | None, budget: Mapping[str, Any]) -> dict[str, Any]:
+    """The pretraining record of a result: plain values, no hashes of single videos."""
+    data = None
+    if seen is not None:
+        data = {name: seen[name] for name in ("dataset", "manifest", "split", "subset", "rows", "num_videos")}
+    plain = {name: value for name, value in budget.items() if isinstance(value, (str, int, float, bool, type(None)))}
+    return {"labels_used": "none"} | plain | {"method": method, "data": data}
+
+
+def environment(**more: Any) -> dict[str, Any]:
+    """Versions of what a score may depend on."""
+    found = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), "machine": platform.machine(), **found, **more}
+
+
+def plain(value: Any) -> Any:
+    """As it reads back from a file: tuples become lists."""
+    return json.loads(json.dumps(value))
+
+
+def _version(name: str) -> str | None:
+    return importlib.metadata.version(name) if importlib.util.find_spec(name) else None

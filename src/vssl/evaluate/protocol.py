@@ -1,0 +1,155 @@
+"""What a score was measured under: a record of plain fields, and a fingerprint of those that decide comparability.
+
+Imports no torch: `vssl compare` reads records of finished runs in a fraction of a second.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from vssl.errors import UserError
+
+HARD, SOFT, INFO = "hard", "soft", "info"
+
+FIELDS: dict[str, str] = {
+    "about": INFO,
+    "task": HARD,
+    "input": HARD,
+    "views.clips": HARD,
+    "views.sampling": HARD,
+    "views.crops": HARD,
+    "views.crop_fraction": HARD,
+    "views.flip": HARD,
+    "views.average": HARD,
+    "views.level": HARD,
+    "frozen.trainable": HARD,
+    "frozen.batch_norm": HARD,
+    "frozen.head_norm": HARD,
+    "readout.feature": HARD,
+    "readout.frames": HARD,
+    "neighbours.gallery": HARD,
+    "neighbours.k": HARD,
+    "neighbours.temperature": HARD,
+    "neighbours.distance": HARD,
+    "neighbours.normalise": HARD,
+    "neighbours.centring": HARD,
+    "neighbours.same_group": HARD,
+    "neighbours.ties": HARD,
+    "splits.aggregate": HARD,
+    "splits.selection": HARD,
+    "splits.validation": HARD,
+    "controls.random_seeds": INFO,
+    "controls.calibration": HARD,
+}
+"""Every field a protocol file may hold: hard ones must agree for two scores to be ranked together."""
+
+CARD = ("size", "frames", "stride", "mean", "std", "color")
+"""Fields of an encoder's card; soft under `input: native`, hard where a protocol fixes them."""
+
+NATIVE = "native"
+_SOFT_IF_NATIVE = ("readout.frames",)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One named, versioned way to score an encoder.
+
+    Raises:
+        UserError: a field is unknown, or a required one is missing.
+    """
+
+    name: str
+    fields: Mapping[str, Any]
+    """Dotted name -> plain value; `input` is the word native or a mapping with the fields of a card."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.fields) - set(FIELDS))
+        if unknown:
+            raise UserError(f"{self.name}: {unknown[0]}", "is not a field of a protocol", _known())
+        missing = sorted({"task", "input"} - set(self.fields))
+        if missing:
+            raise UserError(self.name, f"the protocol has no field {missing[0]}", "Add it to the file")
+        given = self.fields["input"]
+        if given != NATIVE and (not isinstance(given, Mapping) or set(given) != set(CARD)):
+            raise UserError(f"{self.name}: input={given}", f"is neither native nor {', '.join(CARD)}", "Name all")
+
+    def __getitem__(self, field: str) -> Any:
+        return self.fields[field]
+
+    @property
+    def native(self) -> bool:
+        """Whether every encoder gets the input its own card asks for."""
+        return self.fields["input"] == NATIVE
+
+    def override(self, **changes: Any) -> "Protocol":
+        """The same protocol with fields changed (`views__clips=5`), said in its name, so no score can pass for it."""
+        named = {key.replace("__", "."): value for key, value in changes.items()}
+        named = {key: value for key, value in named.items() if self.fields.get(key) != value}
+        if not named:
+            return self
+        parts = [f"{key.rpartition('.')[2]}={value}" for key, value in sorted(named.items()) if FIELDS[key] != INFO]
+        return replace(self, name="+".join([self.name, *parts]), fields={**self.fields, **named})
+
+    def record(self, card: Mapping[str, Any]) -> dict[str, Any]:
+        """What is stored with a score of an encoder with this card: name, fingerprint, hard, soft and info fields."""
+        record: dict[str, Any] = {"name": self.name, HARD: {}, SOFT: {}, INFO: {}}
+        for field, value in sorted(self.fields.items()):
+            soft = self.native and field in _SOFT_IF_NATIVE
+            record[SOFT if soft else FIELDS[field]][field] = value
+        if self.native:
+            record[SOFT].update({f"input.{name}": card[name] for name in CARD})
+        record = json.loads(json.dumps(record))  # tuples become lists: equal before and after a file
+        return record | {"fingerprint": fingerprint(record)}
+
+
+def load(name: str) -> Protocol:
+    """A shipped protocol by name.
+
+    Raises:
+        UserError: there is no protocol of that name.
+    """
+    if name not in (known := names()):
+        raise UserError(name, "is not a known protocol", f"Known: {', '.join(known)}")
+    text = resources.files("vssl.evaluate").joinpath("protocols", f"{name}.yaml").read_text(encoding="utf-8")
+    return parse(text)
+
+
+def names() -> list[str]:
+    """Names of the shipped protocols."""
+    files = resources.files("vssl.evaluate").joinpath("protocols").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def parse(text: str) -> Protocol:
+    """A protocol from the text of its file."""
+    tree = yaml.safe_load(text)
+    fields: dict[str, Any] = {}
+    for group, value in tree.items():
+        if group == "input" or not isinstance(value, dict):
+            fields[group] = value
+        else:
+            fields |= {f"{group}.{name}": inner for name, inner in value.items()}
+    return Protocol(fields.pop("name"), fields)
+
+
+def fingerprint(record: Mapping[str, Any]) -> str:
+    """Short hash of a record's hard fields; the word native stands in it where the input is the encoder's own."""
+    text = json.dumps(record[HARD], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    digest = hashlib.blake2b(text.encode("ascii"), digest_size=4).hexdigest()
+    return f"{NATIVE}-{digest}" if record[HARD]["input"] == NATIVE else digest
+
+
+def fields_that_differ(a: Mapping[str, Any], b: Mapping[str, Any], part: str = HARD) -> dict[str, tuple[Any, Any]]:
+    """Fields of two records that are not equal: name -> (value in a, value in b), None where absent."""
+    every = sorted(set(a[part]) | set(b[part]))
+    pairs = {field: (a[part].get(field), b[part].get(field)) for field in every}
+    return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _known() -> str:
+    return f"Known fields: {', '.join(FIELDS)}"

@@ -1,0 +1,154 @@
+"""Groups to the terminal, to CSV and to JSON."""
+
+import csv
+import io
+import json
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vssl.evaluate import words
+from vssl.evaluate.protocol import HARD
+from vssl.evaluate.result import TRAINED
+from vssl.evaluate.table import Group, Row, differences
+
+WIDE = 200
+"""Columns of a terminal that is none: a table piped into a file is not folded at 80."""
+_WHOLE = {"#", "method", "backbone", "input", "mean", "95 %", "n of N", "minus random", "verdict"}
+
+
+def show(groups: list[Group], console: Console) -> None:
+    """Print every group, what divides them, and the unread files."""
+    for group in groups:
+        console.print(_table(group))
+        for note in group.notes:
+            console.print(Text(note))
+        console.print()
+    for line in apart(groups):
+        console.print(Text(line))
+    for line in unread(groups):
+        console.print(Text(line))
+
+
+def apart(groups: list[Group]) -> list[str]:
+    """For every group the fields that divide it from the most similar one before it; another label needs no words."""
+    lines = []
+    for i, group in enumerate(groups[1:], 1):
+        before = [(differences(other, group), other) for other in groups[:i]]
+        found, other = min(before, key=lambda pair: len(pair[0]))
+        if set(found) - {"label", "dataset", "manifest"} or set(found) == {"manifest"}:
+            fields = "; ".join(f"{name}: {old} / {new}" for name, (old, new) in found.items())
+            lines.append(f"Not ranked together: {words.title(other)} and {words.title(group)} differ in {fields}.")
+    return lines
+
+
+def unread(groups: list[Group]) -> list[str]:
+    """One line per video that some encoder's score lacks, by name."""
+    lines: dict[str, None] = {}
+    for group in groups:
+        for row in group.rows:
+            for split, found in row.results.items():
+                for failure in found[0].failures:
+                    where = f"{group.key.dataset} s{split} {failure['part']}"
+                    lines[f"not read: {failure['path']} ({where}): {failure['reason']}"] = None
+    return list(lines)
+
+
+def to_json(groups: list[Group]) -> str:
+    """Everything in the table, as numbers."""
+    return json.dumps([_group(group) for group in groups], indent=1) + "\n"
+
+
+def to_csv(groups: list[Group]) -> str:
+    """One line per encoder and split, and one per mean."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for group in groups:
+        for row in group.rows:
+            for line in _lines(group, row):
+                writer.writerow(line)
+    return out.getvalue()
+
+
+_FIELDS = (
+    "dataset label protocol fingerprint manifest kind method run backbone input split top1 low high n N difference "
+    "difference_low difference_high verdict leaked rank clips_seen flags"
+).split()
+
+
+def _table(group: Group) -> Table:
+    table = Table(title=words.title(group), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in words.columns(group):
+        right = heading in words.NUMERIC or heading.startswith("top-1")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=heading in _WHOLE, overflow="fold")
+    for i, row in enumerate(group.rows):
+        last = row.kind == TRAINED and i + 1 < len(group.rows) and group.rows[i + 1].kind != TRAINED
+        style = None if row.kind == TRAINED else "dim"
+        table.add_row(*map(Text, words.cells(group, row)), end_section=last, style=style)
+    return table
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        **group.key._asdict(),
+        "protocol": group.record["name"],
+        "hard": group.record[HARD],
+        "splits": group.splits,
+        "ranked_on": group.ranked_on,
+        "notes": group.notes,
+        "rows": [_row(row) for row in group.rows],
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    num_scored, num_listed = row.counts()
+    first = row.first
+    return {
+        "rank": row.rank,
+        "kind": row.kind,
+        "name": row.name,
+        "run": row.run,
+        "backbone": first.backbone,
+        "input": first.card,
+        "pretraining": first.pretraining,
+        "checkpoint": first.checkpoint,
+        "top1": row.values,
+        "leaked": [split for split in row.results if split not in row.clean],
+        "mean": row.mean and row.mean._asdict(),
+        "n": num_scored,
+        "N": num_listed,
+        "minus_random": row.versus and row.versus._asdict(),
+        "flags": row.flags,
+        "failures": [f for found in row.results.values() for f in found[0].failures],
+        "keys": [r.key for found in row.results.values() for r in found],
+    }
+
+
+def _lines(group: Group, row: Row) -> list[dict[str, Any]]:
+    key = group.key
+    base = {"dataset": key.dataset, "label": key.label, "protocol": group.record["name"], "manifest": key.manifest}
+    base |= {"fingerprint": key.fingerprint, "kind": row.kind, "method": row.name, "run": row.run}
+    base |= {"backbone": words.backbone(row), "input": words.shape(row), "flags": "; ".join(row.flags)}
+    base |= {"clips_seen": row.first.pretraining.get("clips_seen")}
+    lines = []
+    for split, found in sorted(row.results.items()):
+        for result in found:
+            low, high = result.interval
+            lines.append(
+                base
+                | {"method": result.name, "split": split, "top1": result.metrics["top1"], "low": low, "high": high}
+                | {"n": result.num_scored, "N": result.num_listed, "leaked": result.leaked}
+            )
+    if row.mean:
+        num_scored, num_listed = row.counts()
+        line = base | {"split": "mean", "top1": row.mean.mean, "low": row.mean.low, "high": row.mean.high}
+        line |= {"n": num_scored, "N": num_listed, "leaked": False, "rank": row.rank}
+        if row.versus:
+            line |= {"difference": row.versus.difference, "verdict": row.versus.verdict}
+            line |= {"difference_low": row.versus.low, "difference_high": row.versus.high}
+        lines.append(line)
+    return lines

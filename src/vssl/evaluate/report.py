@@ -1,0 +1,107 @@
+"""One offline page: tables, pictures drawn as inline SVG, protocol records. Nothing is fetched from anywhere."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from vssl._version import __version__
+from vssl.evaluate import charts, render, words
+from vssl.evaluate.protocol import HARD, INFO, SOFT
+from vssl.evaluate.result import TRAINED
+from vssl.evaluate.stats import BEATS, BELOW, FEW, MIN_VIDEOS, UNRESOLVED
+from vssl.evaluate.table import Group, Row
+
+
+def page(groups: list[Group], runs: list[Path]) -> str:
+    """The report as HTML.
+
+    Args:
+        groups: What `table.build` made.
+        runs: Run directories; their training curves are drawn where they wrote any.
+    """
+    source = resources.files("vssl.evaluate").joinpath("report.html").read_text(encoding="utf-8")
+    # the page shows names from files and folders: everything is escaped, and a misspelt name is an error
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    curves = [found for run in runs if (found := charts.curve(run))]
+    return environment.from_string(source).render(
+        version=__version__,
+        groups=[_group(i, group) for i, group in enumerate(groups)],
+        apart=render.apart(groups),
+        curves=curves,
+        unread=render.unread(groups),
+    )
+
+
+def _group(index: int, group: Group) -> dict[str, Any]:
+    dots, axis = charts.dots(group)
+    trained = [row for row in group.rows if row.kind == TRAINED]
+    columns = words.columns(group)
+    return {
+        "id": f"group-{index}",
+        "key": group.key,
+        "name": group.record["name"],
+        "columns": columns,
+        "numeric": [name in words.NUMERIC or name.startswith("top-1") for name in columns],
+        "rows": [{"kind": row.kind, "cells": words.cells(group, row), "flags": row.flags} for row in group.rows],
+        "findings": [_finding(row) for row in trained],
+        "notes": group.notes,
+        "dots": dots,
+        "axis": axis,
+        "classes": [part for row in trained if (part := _classes(group, row))],
+        "details": [_details(row) for row in group.rows],
+        "record": [(part, sorted(group.record[part].items())) for part in (HARD, INFO)],
+        "soft": sorted({name for row in group.rows for name in row.first.protocol[SOFT]}),
+    }
+
+
+def _finding(row: Row) -> dict[str, str]:
+    """One sentence that claims no more than the interval allows."""
+    who, found = f"{row.name} ({row.run})", row.versus
+    if not row.clean:
+        saw = row.first.leak
+        return {
+            "who": who,
+            "verdict": "LEAKED",
+            "text": f"pretraining saw {saw}: not ranked, not averaged, not compared.",
+        }
+    if found is None:
+        return {"who": who, "verdict": "no control", "text": "nothing to compare with: no random control was scored."}
+    numbers = f"{found.difference:+.1f} points against its random initialisations, 95 % interval {found.low:+.1f} to"
+    numbers += f" {found.high:+.1f}, {found.num_videos} videos from {found.num_groups} groups"
+    meaning = {
+        BEATS: "The interval lies above 0: pretraining helped on this label.",
+        BELOW: "The interval lies below 0: on this label the pretrained network is worse than as initialised.",
+        UNRESOLVED: "The interval contains 0: no difference is shown, in either direction.",
+        FEW: f"Fewer than {MIN_VIDEOS} test videos: too few to say anything, whatever the interval.",
+    }[found.verdict]
+    return {"who": who, "verdict": found.verdict, "text": f"{numbers}. {meaning}"}
+
+
+def _classes(group: Group, row: Row) -> dict[str, Any] | None:
+    bars, left_out = charts.bars(group, row)
+    return {"who": f"{row.name} ({row.run})", "bars": bars, "left_out": left_out} if bars else None
+
+
+def _details(row: Row) -> dict[str, Any]:
+    """Compute and origin of one encoder."""
+    first = row.first
+    budget = {k: v for k, v in first.pretraining.items() if k not in ("data", "method", "labels_used")}
+    return {
+        "who": words.name(row) + (f" ({row.run})" if row.run else ""),
+        "backbone": words.backbone(row),
+        "num_parameters": words.count(first.backbone["num_parameters"]),
+        "seen": words.seen(row),
+        "labels": first.pretraining.get("labels_used", "none"),
+        "budget": ", ".join(f"{k} {_number(v)}" for k, v in sorted(budget.items())) or "-",
+        "checkpoint": f"step {first.checkpoint['step']}, {first.checkpoint['sha'][:10]}" if first.checkpoint else "-",
+        "input": ", ".join(f"{k} {v}" for k, v in first.card.items()),
+        "gallery": ", ".join(f"s{s}: {f[0].num_gallery} of {f[0].num_gallery_listed}" for s, f in row.results.items()),
+    }
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

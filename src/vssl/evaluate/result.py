@@ -1,0 +1,145 @@
+"""One score as a file: everything needed to compare it, nothing that needs torch to read."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vssl.errors import UserError
+from vssl.evaluate.stats import Scores
+
+SCHEMA = 1
+TRAINED, RANDOM, BASELINE = "trained", "random", "baseline"
+FOLDER = "results"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Score of one encoder on one split and label column of one data set under one protocol."""
+
+    key: str
+    """Hash of all that decides the score; equal keys are the same measurement."""
+    kind: str
+    """trained, random or baseline."""
+    name: str
+    """Method, `random SEED` or the baseline's name."""
+    run: str
+    """Name of the run directory it was measured for."""
+    dataset: str
+    manifest: str
+    """Content hash of the manifest."""
+    split: int
+    label: str
+    protocol: dict[str, Any]
+    """Record with name, fingerprint, hard, soft and info fields."""
+    metrics: dict[str, float]
+    """Percent; `top1` for kNN."""
+    interval: list[float]
+    """95 % interval of the first metric, over source groups."""
+    num_scored: int
+    num_listed: int
+    num_gallery: int
+    num_gallery_listed: int
+    failures: list[dict[str, Any]]
+    """{"path", "part": gallery or test, "reason"}: never replaced, only listed."""
+    predictions: dict[str, list[int]]
+    """Parallel lists row, predicted, true, group, for paired statistics."""
+    classes: list[str]
+    card: dict[str, Any]
+    backbone: dict[str, Any]
+    """{"spec", "num_parameters", "seed"}."""
+    pretraining: dict[str, Any]
+    """{} for controls; else method, budget, labels used, what was seen."""
+    checkpoint: dict[str, Any]
+    """{} for controls; else sha, step, epoch, file name."""
+    environment: dict[str, Any]
+    leaked: bool = False
+    leak: str = ""
+    """What was seen in pretraining, in words."""
+    schema: int = SCHEMA
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the protocol's hard fields."""
+        return self.protocol["fingerprint"]
+
+    def scores(self) -> Scores:
+        """Right or wrong, per video."""
+        table = {name: np.asarray(column, dtype=np.int64) for name, column in self.predictions.items()}
+        return Scores(table["row"], table["group"], (table["predicted"] == table["true"]).astype(float))
+
+    @property
+    def file_name(self) -> str:
+        """Readable, and unique by the key."""
+        head = "-".join([self.dataset, f"s{self.split}", self.label, self.protocol["name"], self.name])
+        safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.+=") else "_" for c in head)
+        return f"{safe}-{self.key}.json"
+
+
+def key(**parts: Any) -> str:
+    """Hash of plain values that decide a score."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def write(result: Result, folder: Path) -> Path:
+    """Write the result into folder; a reader sees the whole file or none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(prefix=".draft-", suffix=".tmp", dir=folder)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(asdict(result), file, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(draft, 0o644)  # mkstemp makes a private file; a results folder is shared
+    path = folder / result.file_name
+    os.replace(draft, path)
+    return path
+
+
+def read(path: Path) -> Result:
+    """Read one result.
+
+    Raises:
+        UserError: the file is no result of this version of the format.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(path, f"is not a result file ({error})", "Delete it and evaluate again") from error
+    schema = data.get("schema") if isinstance(data, Mapping) else None
+    if schema != SCHEMA:
+        raise UserError(path, f"has result schema {schema}, this version reads {SCHEMA}", "Evaluate again")
+    names = {field.name for field in fields(Result)}
+    if set(data) != names:
+        wrong = sorted(set(data) ^ names)[0]
+        raise UserError(path, f"does not hold the fields of a result ({wrong})", "Evaluate again")
+    return Result(**data)
+
+
+def find(folder: Path, key: str) -> Result | None:
+    """The result with this key, if the folder has it."""
+    paths = sorted(folder.glob(f"*-{key}.json"))
+    return read(paths[0]) if paths else None
+
+
+def of_run(run: Path) -> list[Result]:
+    """All results of a run directory.
+
+    Raises:
+        UserError: the directory is missing or holds no result.
+    """
+    if not run.is_dir():
+        raise UserError(run, "is not a directory", "Give the run directory that `vssl fit` made")
+    folder = run if run.name == FOLDER else run / FOLDER
+    paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    if not paths:
+        raise UserError(
+            run, "has no results", f"Score it first: vssl evaluate {run} --protocol knn-v1 --data.manifest M"
+        )
+    return [read(path) for path in paths]

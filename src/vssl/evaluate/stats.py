@@ -1,0 +1,137 @@
+"""Intervals and paired comparison by bootstrap over source groups. numpy only.
+
+Videos cut from one source are not independent, so whole groups are drawn with replacement, not videos.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+NUM_RESAMPLES = 10_000
+MIN_VIDEOS = 200
+LEVEL = 95.0
+BEATS, BELOW, UNRESOLVED, FEW = "beats", "below", "not resolved", "too few videos"
+_CELLS = 4_000_000
+"""Upper bound on a block of resampling weights: resamples * groups."""
+
+
+class Interval(NamedTuple):
+    """A mean in percent with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Comparison(NamedTuple):
+    """A paired difference in points with its 95 % interval, over num_videos videos from num_groups groups."""
+
+    difference: float
+    low: float
+    high: float
+    num_videos: int
+    num_groups: int
+    verdict: str
+
+
+class Scores(NamedTuple):
+    """One number per video of one split."""
+
+    ids: Int[np.ndarray, " n"]
+    """Rows of the manifest."""
+    groups: Int[np.ndarray, " n"]
+    """Source group of each video; a video without one is its own."""
+    values: Float[np.ndarray, " n"]
+
+
+def interval(splits: list[Scores], *, seed: int = 0) -> Interval:
+    """Mean over splits of the mean over videos, in percent, and the 95 % interval over groups."""
+    sums, sizes = _tables(splits)
+    mean = float(np.mean([100 * split.values.mean() for split in splits]))
+    low, high = np.percentile(100 * resample(sums, sizes, seed=seed), [50 - LEVEL / 2, 50 + LEVEL / 2])
+    return Interval(mean, float(low), float(high))
+
+
+def compare(ours: list[Scores], theirs: list[list[Scores]], *, seed: int = 0) -> Comparison:
+    """Ours minus the mean of theirs, on the videos that all have; paired, so what is hard for both cancels.
+
+    `ours` is a list over splits; `theirs` holds one such list per control, over the same splits. "beats": at least 200
+    videos and a 95 % interval above 0.
+    """
+    paired = [_paired(own, [their[s] for their in theirs]) for s, own in enumerate(ours)]
+    splits = [split for split in paired if len(split.ids)]
+    if not splits:
+        return Comparison(0.0, -100.0, 100.0, 0, 0, FEW)
+    videos = np.unique(np.concatenate([split.ids for split in splits]))
+    groups = np.unique(np.concatenate([split.groups for split in splits]))
+    mean, low, high = interval(splits, seed=seed)
+    return Comparison(mean, low, high, len(videos), len(groups), verdict(low, high, len(videos)))
+
+
+def verdict(low: float, high: float, num_videos: int) -> str:
+    """What may be said about a difference with this interval."""
+    if num_videos < MIN_VIDEOS:
+        return FEW
+    if low > 0:
+        return BEATS
+    return BELOW if high < 0 else UNRESOLVED
+
+
+def resample(
+    sums: Float[np.ndarray, "s g"],
+    sizes: Float[np.ndarray, "s g"],
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> Float[np.ndarray, " r"]:
+    """Bootstrap distribution of the mean over splits of sum / size, groups drawn with replacement, jointly over splits.
+
+    A split of which a resample drew no group is left out of that resample's mean.
+    """
+    rng = np.random.default_rng(seed)
+    num_groups = sums.shape[1]
+    block = max(1, _CELLS // num_groups)
+    means = []
+    for start in range(0, num_resamples, block):
+        rows = min(block, num_resamples - start)
+        drawn = rng.integers(num_groups, size=(rows, num_groups)) + np.arange(rows)[:, None] * num_groups
+        weights = np.bincount(drawn.ravel(), minlength=rows * num_groups).reshape(rows, num_groups).astype(float)
+        size = weights @ sizes.T
+        per_split = np.divide(weights @ sums.T, size, out=np.zeros_like(size), where=size > 0)
+        means.append(per_split.sum(axis=1) / np.maximum((size > 0).sum(axis=1), 1))
+    return np.concatenate(means)
+
+
+def mean_of(found: list[Scores]) -> Scores:
+    """Per-video mean of several encoders' scores, on the videos that all have."""
+    common = found[0].ids
+    for scores in found[1:]:
+        common = np.intersect1d(common, scores.ids)
+    parts = [_at(scores, common) for scores in found]
+    return Scores(common, parts[0].groups, np.mean([part.values for part in parts], axis=0))
+
+
+def _paired(ours: Scores, theirs: list[Scores]) -> Scores:
+    """Per-video differences on the common videos."""
+    mean = mean_of(theirs)
+    common = np.intersect1d(ours.ids, mean.ids)
+    own = _at(ours, common)
+    return Scores(common, own.groups, own.values - _at(mean, common).values)
+
+
+def _at(scores: Scores, ids: Int[np.ndarray, " m"]) -> Scores:
+    order = np.argsort(scores.ids, kind="stable")
+    place = order[np.searchsorted(scores.ids, ids, sorter=order)]
+    return Scores(scores.ids[place], scores.groups[place], scores.values[place])
+
+
+def _tables(splits: list[Scores]) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of values and number of videos, per split and group."""
+    every = np.unique(np.concatenate([split.groups for split in splits]))
+    sums, sizes = np.zeros((len(splits), len(every))), np.zeros((len(splits), len(every)))
+    for s, split in enumerate(splits):
+        index = np.searchsorted(every, split.groups)
+        sums[s] = np.bincount(index, weights=split.values, minlength=len(every))
+        sizes[s] = np.bincount(index, minlength=len(every))
+    return sums, sizes

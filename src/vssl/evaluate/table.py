@@ -1,0 +1,230 @@
+"""From results to groups of rows that may be ranked together. Reads records only; no torch."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vssl.evaluate import stats
+from vssl.evaluate.protocol import SOFT, fields_that_differ
+from vssl.evaluate.result import BASELINE, RANDOM, TRAINED, Result
+from vssl.evaluate.stats import Comparison, Interval, Scores
+
+LEAKED, INCOMPLETE, UNKNOWN = "LEAKED", "incomplete", "pretraining data unknown"
+SKIPPED_SHARE = 0.001
+"""Above this share of unread videos a score is ranked only with scores that miss the same ones."""
+
+
+class GroupKey(NamedTuple):
+    """Scores are ranked together only where all of these agree."""
+
+    dataset: str
+    label: str
+    manifest: str
+    fingerprint: str
+    labels_used: str
+    """Labels that pretraining used anywhere; "none" for self-supervised."""
+
+
+@dataclass
+class Row:
+    """One encoder: a trained one, the mean of the random initialisations, or a baseline without a network."""
+
+    kind: str
+    name: str
+    run: str
+    results: dict[int, list[Result]]
+    """Split -> results; several for the random initialisations, else one."""
+    flags: list[str] = field(default_factory=list)
+    rank: int | None = None
+    mean: Interval | None = None
+    """Over the splits that are not leaked; None where all are."""
+    versus: Comparison | None = None
+    """Against the mean of the random initialisations of the same network."""
+
+    @property
+    def first(self) -> Result:
+        """Any result: card, backbone and pretraining are the same in all."""
+        return next(iter(self.results.values()))[0]
+
+    @property
+    def clean(self) -> list[int]:
+        """Splits that may be averaged."""
+        return [split for split, found in sorted(self.results.items()) if not any(r.leaked for r in found)]
+
+    @property
+    def values(self) -> dict[int, list[float]]:
+        """Split -> top-1 of each result."""
+        return {split: [r.metrics["top1"] for r in found] for split, found in sorted(self.results.items())}
+
+    def scores(self, splits: Iterable[int]) -> list[Scores]:
+        """Per-video scores on these splits, averaged over the seeds of a random row."""
+        return [stats.mean_of([r.scores() for r in self.results[split]]) for split in splits]
+
+    def counts(self) -> tuple[int, int]:
+        """Videos scored and listed, over all splits of one result each."""
+        found = [results[0] for results in self.results.values()]
+        return sum(r.num_scored for r in found), sum(r.num_listed for r in found)
+
+
+@dataclass
+class Group:
+    """Rows of one protocol on one data set and label."""
+
+    key: GroupKey
+    record: dict[str, Any]
+    rows: list[Row]
+    splits: list[int]
+    notes: list[str] = field(default_factory=list)
+    ranked_on: list[int] = field(default_factory=list)
+    leader: Comparison | None = None
+    """First against second ranked row."""
+
+
+def build(results: Iterable[Result]) -> list[Group]:
+    """Groups in a fixed order, each with its trained rows ranked and its controls below them."""
+    unique = {(r.run, r.key): r for r in results}.values()
+    trained = [r for r in unique if r.kind == TRAINED]
+    controls = [r for r in unique if r.kind != TRAINED]
+    keys = sorted({_key(r) for r in trained} | {_key(r) for r in controls if not _has_trained(r, trained)})
+    groups = []
+    for key in keys:
+        own = [r for r in trained if _key(r) == key]
+        # a control used no labels; it stands in every group that shares its protocol and videos
+        shared = [r for r in controls if _key(r)[:4] == key[:4]]
+        groups.append(_group(key, own, shared))
+    return groups
+
+
+def differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
+    """Why two groups may not be ranked together: every field that differs, with both values."""
+    names = [name for name in GroupKey._fields if name != "fingerprint"]
+    pairs = {name: (getattr(a.key, name), getattr(b.key, name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]} | fields_that_differ(a.record, b.record)
+
+
+def identity(result: Result) -> str:
+    """The network behind a result without its weights: spec and input."""
+    return json.dumps([result.backbone["spec"], result.card], sort_keys=True)
+
+
+def _key(result: Result) -> GroupKey:
+    used = str(result.pretraining.get("labels_used", "none"))
+    return GroupKey(result.dataset, result.label, result.manifest, result.fingerprint, used)
+
+
+def _has_trained(control: Result, trained: list[Result]) -> bool:
+    return any(_key(r)[:4] == _key(control)[:4] for r in trained)
+
+
+def _group(key: GroupKey, trained: list[Result], controls: list[Result]) -> Group:
+    rows = _rows(trained, lambda r: (r.run, r.checkpoint["sha"]))
+    random = _rows([r for r in controls if r.kind == RANDOM], identity)
+    baselines = _rows([r for r in controls if r.kind == BASELINE], lambda r: (r.name, identity(r)))
+    first = (trained or controls)[0]
+    splits = sorted({split for row in [*rows, *random, *baselines] for split in row.results})
+    group = Group(key, first.protocol, [], splits)
+    for row in [*rows, *random, *baselines]:
+        if row.clean:
+            row.mean = stats.interval(row.scores(row.clean))
+    for row in rows:
+        row.versus = _versus(row, random)
+    _flag(group, rows)
+    _rank(group, rows)
+    rows.sort(key=lambda row: (row.rank is None, row.rank or 0, row.name, row.run))
+    group.rows = [*rows, *random, *baselines]
+    _note(group, rows)
+    return group
+
+
+def _rows(results: list[Result], identity_of: Any) -> list[Row]:
+    """One row per identity; seeds of one random network share a row, copies of one measurement are dropped."""
+    rows: dict[Any, Row] = {}
+    for result in sorted(results, key=lambda r: (r.name, r.run, r.split, r.key)):
+        name = "random init" if result.kind == RANDOM else result.name
+        run = result.run if result.kind == TRAINED else ""
+        row = rows.setdefault(identity_of(result), Row(result.kind, name, run, {}))
+        found = row.results.setdefault(result.split, [])
+        if result.key not in [r.key for r in found]:
+            found.append(result)
+    runs = [row.run for row in rows.values()]
+    for row in rows.values():
+        if row.kind == TRAINED and runs.count(row.run) > 1:
+            row.run += f" step {row.first.checkpoint['step']}"
+    return list(rows.values())
+
+
+def _versus(row: Row, random: list[Row]) -> Comparison | None:
+    for control in random:
+        if identity(control.first) == identity(row.first):
+            splits = [split for split in row.clean if split in control.results]
+            if splits:
+                theirs = [control.results[split] for split in splits]
+                seeds = min(len(found) for found in theirs)
+                return stats.compare(
+                    row.scores(splits), [[found[i].scores() for found in theirs] for i in range(seeds)]
+                )
+    return None
+
+
+def _flag(group: Group, rows: list[Row]) -> None:
+    """Stamp what a reader must know before comparing."""
+    every = {row.run: _missing(row) for row in rows}
+    for row in rows:
+        scored, listed = row.counts()
+        if leaked := [split for split in row.results if split not in row.clean]:
+            row.flags.append(f"{LEAKED} (split {', '.join(map(str, leaked))})")
+        if scored < listed:
+            row.flags.append(f"not read: {listed - scored}")
+        same = all(missing == every[row.run] for missing in every.values())
+        if listed - scored > SKIPPED_SHARE * listed and not same:
+            row.flags.append(INCOMPLETE)
+        if not row.first.pretraining.get("data"):
+            row.flags.append(UNKNOWN)
+        if row.clean and row.versus is None:
+            row.flags.append("no random control")
+    group.ranked_on = sorted(set.intersection(*[set(row.clean) for row in rows if row.clean] or [set()]))
+
+
+def _rank(group: Group, rows: list[Row]) -> None:
+    """Order by the mean over the splits that all have; leaked and incomplete rows get no rank."""
+    able = [row for row in rows if row.clean and INCOMPLETE not in row.flags]
+    if not group.ranked_on or not able:
+        return
+    top1 = {id(row): float(np.mean([row.values[split][0] for split in group.ranked_on])) for row in able}
+    able.sort(key=lambda row: -top1[id(row)])
+    for row in able:
+        row.rank = 1 + sum(top1[id(other)] > top1[id(row)] for other in able)
+    if len(able) > 1:
+        group.leader = stats.compare(able[0].scores(group.ranked_on), [able[1].scores(group.ranked_on)])
+
+
+def _note(group: Group, rows: list[Row]) -> None:
+    """Sentences that belong under the table."""
+    soft: dict[str, None] = {}
+    for row in rows[1:]:
+        soft |= dict.fromkeys(fields_that_differ(rows[0].first.protocol, row.first.protocol, SOFT))
+        for name in ("data", "clips_seen"):
+            if rows[0].first.pretraining.get(name) != row.first.pretraining.get(name):
+                soft[f"pretraining.{name}"] = None
+    if soft:
+        group.notes.append(f"Soft fields differ between rows: {', '.join(soft)}.")
+    if rows and not group.ranked_on:
+        group.notes.append("No split is shared by all rows without a leak: nothing is ranked.")
+    elif len(rows) > 1 and group.splits != group.ranked_on:
+        group.notes.append(f"Ranked on split {', '.join(map(str, group.ranked_on))}, which all rows share.")
+    ranked = [row for row in rows if row.rank]
+    if group.leader and len(ranked) > 1:
+        group.notes.append(_sentence(ranked[0], ranked[1], group.leader))
+
+
+def _sentence(a: Row, b: Row, found: Comparison) -> str:
+    numbers = f"{found.difference:+.1f} points [{found.low:+.1f}, {found.high:+.1f}] on {found.num_videos} videos"
+    ends = {stats.BEATS: "resolved", stats.BELOW: "resolved"}
+    return f"{a.name} ({a.run}) against {b.name} ({b.run}): {numbers}: {ends.get(found.verdict, found.verdict)}."
+
+
+def _missing(row: Row) -> frozenset[tuple[int, str]]:
+    return frozenset((split, f["path"]) for split, found in row.results.items() for f in found[0].failures)

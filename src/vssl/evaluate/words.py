@@ -1,0 +1,116 @@
+"""How rows and groups are put into words: the same in the terminal, in CSV and in HTML."""
+
+from vssl.evaluate.result import BASELINE, RANDOM, TRAINED
+from vssl.evaluate.table import Group, Row
+
+
+NUMERIC = ("#", "mean", "95 %", "n of N", "minus random")
+"""Columns of figures, besides the scores."""
+
+
+def backbone(row: Row) -> str:
+    """Short name of a network: its `name` argument if it has one, else its class."""
+    if row.kind == BASELINE:
+        return "no network"
+    spec = row.first.backbone["spec"]
+    return str(spec["init_args"].get("name") or spec["class_path"].rpartition(".")[2])
+
+
+def shape(row: Row) -> str:
+    """Side x frames x stride."""
+    card = row.first.card
+    return f"{card['size']}px x{card['frames']}" + (f"/{card['stride']}" if card["frames"] > 1 else "")
+
+
+def seen(row: Row) -> str:
+    """What pretraining saw."""
+    if row.kind != TRAINED:
+        return "nothing"
+    record = row.first.pretraining
+    data, clips = record.get("data"), record.get("clips_seen")
+    if not data:
+        return "unknown"
+    subset = "" if data["subset"] == "train" else f" {data['subset']} rows"
+    amount = f"{data['num_videos']} videos" if clips is None else f"{count(clips)} clips"
+    return f"{data['dataset']} s{data['split']}{subset}, {amount}"
+
+
+def count(number: float) -> str:
+    """1234567 -> 1.2M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def top1(row: Row, split: int) -> str:
+    """Percent on one split; a random row adds the value of each seed."""
+    values = row.values.get(split)
+    if not values:
+        return "-"
+    mean = sum(values) / len(values)
+    stamp = "" if split in row.clean else " LEAKED"
+    each = f" ({' '.join(f'{v:.1f}' for v in values)})" if len(values) > 1 else ""
+    return f"{mean:.1f}{each}{stamp}"
+
+
+def mean(row: Row) -> str:
+    """Mean over the clean splits."""
+    return "-" if row.mean is None else f"{row.mean.mean:.1f}"
+
+
+def interval(row: Row) -> str:
+    """95 % interval of the mean."""
+    return "-" if row.mean is None else f"[{row.mean.low:.1f}, {row.mean.high:.1f}]"
+
+
+def counts(row: Row) -> str:
+    """n of N."""
+    return "{} of {}".format(*row.counts())
+
+
+def versus(row: Row) -> str:
+    """Difference to the random mean with its interval."""
+    if row.versus is None:
+        return "-"
+    return f"{row.versus.difference:+.1f} [{row.versus.low:+.1f}, {row.versus.high:+.1f}]"
+
+
+def verdict(row: Row) -> str:
+    """What may be said about it."""
+    return row.versus.verdict if row.versus else "-"
+
+
+def name(row: Row) -> str:
+    """Method or control; the number of seeds of a random row."""
+    if row.kind == RANDOM:
+        return f"{row.name} x{max(len(found) for found in row.results.values())}"
+    return row.name
+
+
+def title(group: Group) -> str:
+    """One line over a table."""
+    key, record = group.key, group.record
+    used = "" if key.labels_used == "none" else f", pretraining used labels: {key.labels_used}"
+    return f"{key.dataset} / {key.label} / {record['name']} ({key.fingerprint}, manifest {key.manifest[:8]}){used}"
+
+
+def standing(row: Row) -> str:
+    """Rank, or nothing for controls and rows that may not be ranked."""
+    return str(row.rank) if row.rank else ""
+
+
+def columns(group: Group) -> list[str]:
+    """Headings of `cells`."""
+    splits = [f"top-1 s{split}" for split in group.splits]
+    several = ["mean"] if len(splits) > 1 else []
+    end = ["95 %", "n of N", "minus random", "verdict", "flags"]
+    return ["#", "method", "run", "backbone", "input", "pretraining", *splits, *several, *end]
+
+
+def cells(group: Group, row: Row) -> list[str]:
+    """One row of the table, in the order of `columns`."""
+    splits = [top1(row, split) for split in group.splits]
+    several = [mean(row)] if len(splits) > 1 else []
+    end = [interval(row), counts(row), versus(row), verdict(row), "; ".join(row.flags)]
+    return [standing(row), name(row), row.run, backbone(row), shape(row), seen(row), *splits, *several, *end]

@@ -1,0 +1,199 @@
+"""Samplers: frame lists of the papers' files (plans are 0-based, the lists there 1-based), closed form, distribution."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vssl.errors import UserError
+from vssl.seeds import seeded
+from vssl.types import VideoMeta
+from vssl.views import PacedClips, UniformClips, ViewSampler, WindowFrames
+
+
+def meta(num_frames, fps=25.0):
+    return VideoMeta(num_frames, fps, 240, 320)
+
+
+def spans(text):
+    """'1..3 7' -> [1, 2, 3, 7]"""
+    out = []
+    for word in text.split():
+        first, _, last = word.partition("..")
+        out += list(range(int(first), int(last or first) + 1))
+    return out
+
+
+# auxskd.md 3.1: start, segment, pace, N, frames with look-ahead 1 (VSPP), with look-ahead 3 (auxSKD)
+FRAMES = [
+    (1, 1, 1, 300, "1..16", "1..16"),
+    (1, 1, 4, 300, "1 5 9 13 17..28", None),
+    (1, 2, 4, 300, "1..4 8 12 16 20 24..31", None),
+    (1, 3, 4, 300, "1..8 12 16 20 24 28..31", None),
+    (1, 4, 4, 300, "1..12 16 20 24 28", None),
+    (1, 2, 2, 300, "1..4 6 8 10 12 14..21", None),
+    (10, 2, 3, 300, "10..13 16 19 22 25 28..35", None),
+    (17, 1, 4, 33, "17 21 25 29 33 1..11", "17 21 25 1 5..16"),
+    (17, 2, 4, 33, "17..20 24 28 32 1 5..12", "17..20 24 1 5 9 13..20"),
+    (17, 4, 4, 33, "17..28 32 1 5 9", None),
+    (13, 3, 4, 29, "13..20 24 28 1 5 9..12", "13..20 24 1 5 9 13..16"),
+]
+
+
+@pytest.mark.parametrize(("start", "segment", "pace", "num_frames", "vspp", "aux"), FRAMES)
+def test_frame_lists_of_the_official_code(start, segment, pace, num_frames, vspp, aux):
+    for lookahead, expected in ((1, vspp), (3, aux or vspp)):
+        sampler = PacedClips(lookahead=lookahead)
+        frames = sampler.indices(start - 1, pace, segment - 1, num_frames)
+        assert (frames + 1).tolist() == spans(expected)
+
+
+def closed_form(start, j, r, n, c):
+    """The spec's 1-based recursion, written again from the text."""
+    lo, hi = 4 * (j - 1), 4 * j
+    f = [start]
+    for i in range(15):
+        here = r if lo <= i <= hi else 1
+        there = r if lo <= i + 1 <= hi else 1
+        f.append(1 if f[i] + c * here > n else f[i] + there)
+    return f
+
+
+@pytest.mark.parametrize("lookahead", [1, 3])
+def test_closed_form_on_ten_thousand_draws(lookahead):
+    rng = np.random.default_rng(lookahead)
+    sampler = PacedClips(lookahead=lookahead)
+    for _ in range(10_000):
+        n = int(rng.integers(29, 301))
+        start, j, r = int(rng.integers(1, n - 15)), int(rng.integers(1, 5)), int(rng.integers(1, 5))
+        frames = (sampler.indices(start - 1, r, j - 1, n) + 1).tolist()
+        assert frames == closed_form(start, j, r, n, lookahead)
+        assert min(frames) >= 1
+        assert max(frames) <= n
+
+
+def test_strides_per_segment():
+    assert [PacedClips().strides(4, j).count(4) for j in range(4)] == [5, 5, 5, 4]
+    assert [PacedClips(inclusive_end=False).strides(4, j).count(4) for j in range(4)] == [4, 4, 4, 4]
+
+
+def test_labels_are_uniform_and_say_what_the_clip_does():
+    sampler, counts = PacedClips(), np.zeros((4, 4))
+    for i in range(4000):
+        plan = sampler(meta(300), seeded("labels", i))
+        pace, segment = int(plan.targets["pace"]), int(plan.targets["segment"])
+        counts[pace, segment] += 1
+        if i < 300:
+            steps = plan.views["clips"][0].diff()
+            steps = steps[steps > 0]  # a wrap jumps back
+            assert int(steps.max()) == pace + 1
+    sigma = np.sqrt(4000 / 16 * (15 / 16))
+    assert np.abs(counts - 250).max() < 5 * sigma
+
+
+def test_distinct_clips_share_neither_pace_nor_segment():
+    sampler = PacedClips(clips=2, distinct=True, lookahead=3)
+    pairs = {"pace": np.zeros((4, 4)), "segment": np.zeros((4, 4))}
+    for i in range(6000):
+        targets = sampler(meta(200), seeded("distinct", i)).targets
+        for name, table in pairs.items():
+            first, second = targets[name].tolist()
+            assert first != second
+            table[first, second] += 1
+    sigma = np.sqrt(6000 / 12 * (11 / 12))
+    for table in pairs.values():
+        assert np.abs(table[~np.eye(4, dtype=bool)] - 500).max() < 5 * sigma
+
+
+def test_clamp_never_wraps_where_the_video_is_long_enough():
+    sampler = PacedClips(wrap="clamp", inclusive_end=False)
+    for i in range(500):
+        frames = sampler(meta(64), seeded("clamp", i)).views["clips"][0]
+        assert (frames.diff() > 0).all()
+    wrapped = [PacedClips()(meta(33), seeded("code", i)).views["clips"][0].diff().min() < 0 for i in range(500)]
+    assert any(wrapped)  # the official code does
+
+
+def test_excluding_the_natural_pace():
+    sampler = PacedClips(exclude_natural_pace=True, paces=5)
+    paces = {int(sampler(meta(300), seeded(i)).targets["pace"]) for i in range(300)}
+    assert paces == {1, 2, 3, 4}
+
+
+def test_temporal_statistics_of_the_window():
+    """VITO check 9: 64 positions at 25 fps, with replacement."""
+    sampler = WindowFrames(views=2, window_s=2.56)
+    frames = torch.stack([sampler(meta(64), seeded("window", i)).views["frames"][:, 0] for i in range(40_000)])
+    gap = (frames[:, 0] - frames[:, 1]).abs()
+    assert gap.float().mean().item() / 25 == pytest.approx(0.853125, abs=0.012)
+    assert gap.median().item() / 25 == pytest.approx(0.76, abs=0.021)
+    assert (gap == 0).float().mean().item() == pytest.approx(1 / 64, abs=0.003)
+    assert (gap <= 19).float().mean().item() == pytest.approx(0.516602, abs=0.01)
+    assert (gap > 32).float().mean().item() == pytest.approx(0.242188, abs=0.01)
+
+
+def test_uniform_chunks():
+    sampler = WindowFrames(views=3, window_s=2.56, scheme="uniform")
+    frames = torch.stack([sampler(meta(64), seeded("chunks", i)).views["frames"][:, 0] for i in range(40_000)])
+    gaps = torch.cat([(frames[:, a] - frames[:, b]).abs() for a, b in ((0, 1), (0, 2), (1, 2))]) / 25
+    assert gaps.mean().item() == pytest.approx(1.138, abs=0.012)
+    assert gaps.median().item() == pytest.approx(1.082, abs=0.045)  # the grid of frames is 0.04 s
+
+
+def test_window_is_the_video_when_that_is_shorter_and_moves_when_it_is_longer():
+    short = torch.cat([WindowFrames()(meta(10), seeded(i)).views["frames"].flatten() for i in range(300)])
+    assert set(short.tolist()) == set(range(10))
+    starts = [WindowFrames()(meta(250), seeded(i)).views["frames"] for i in range(300)]
+    assert all(int(f.max() - f.min()) < 64 for f in starts)
+    assert max(int(f.max()) for f in starts) > 200
+
+
+def test_uniform_clips_are_centred_like_linspace():
+    plan = UniformClips(clips=10, frames=16)(meta(300), seeded(0)).views["clips"]
+    centres = plan[:, 0].double() + 8
+    torch.testing.assert_close(centres, torch.linspace(8, 292, 10, dtype=torch.float64), rtol=0, atol=0.5)
+    assert UniformClips(clips=10, frames=1)(meta(48), seeded(0)).views["clips"][[0, -1], 0].tolist() == [0, 47]
+    assert int(UniformClips(clips=3, frames=16)(meta(5), seeded(0)).views["clips"].max()) == 4
+
+
+SAMPLERS = st.one_of(
+    st.builds(WindowFrames, views=st.integers(1, 4), scheme=st.sampled_from(["marginal", "uniform"])),
+    st.builds(
+        PacedClips,
+        clips=st.integers(1, 3),
+        frames=st.sampled_from([4, 8, 16]),
+        lookahead=st.integers(1, 3),
+        inclusive_end=st.booleans(),
+        wrap=st.sampled_from(["code", "clamp"]),
+    ),
+    st.builds(UniformClips, clips=st.integers(1, 10), frames=st.integers(1, 16), stride=st.integers(1, 8)),
+)
+
+
+@given(SAMPLERS, st.integers(1, 400), st.integers(0, 2**31))
+def test_plans_are_legal_and_replayable(sampler, num_frames, seed):
+    assert isinstance(sampler, ViewSampler)
+    assert sampler.accepts(meta(num_frames))
+    plan, again = (sampler(meta(num_frames), seeded(seed)) for _ in range(2))
+    for name, frames in plan.views.items():
+        assert frames.dtype == torch.int64
+        assert frames.dim() == 2
+        assert int(frames.min()) >= 0
+        assert int(frames.max()) < num_frames
+        assert torch.equal(frames, again.views[name])
+    assert all(torch.equal(value, again.targets[name]) for name, value in plan.targets.items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"frames": 18}, r"frames=18: must be a multiple of segments=4\. Try frames=16\."),
+        ({"clips": 5, "distinct": True}, r"clips=5: distinct clips"),
+        ({"paces": 1, "exclude_natural_pace": True}, r"paces=1: without the natural pace"),
+        ({"frames": 0}, r"frames=0: must be positive"),
+    ],
+)
+def test_illegal_settings_are_refused_with_a_remedy(settings, says):
+    with pytest.raises(UserError, match=says):
+        PacedClips(**settings)
