@@ -24,3 +24,11 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.skip("VSSL_REAL_DATA: the real clips are not on this machine")
     return path
+
+
+@pytest.fixture(scope="session")
+def toy_manifest(tmp_path_factory) -> Path:
+    """A small toy world, encoded for real, shared by the whole test run."""
+    from vssl.data.toy import generate
+
+    return generate(tmp_path_factory.mktemp("toy"), 40, 0, "constant", 2)

@@ -11,9 +11,7 @@ LOGITS = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
 
 def test_closed_form():
     mask = LOGITS.softmax(-1)
-    torch.testing.assert_close(
-        mask, torch.tensor([[0.087144, 0.236883, 0.643914, 0.032059]]), rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(mask, torch.tensor([[0.087144, 0.236883, 0.643914, 0.032059]]), rtol=0, atol=1e-6)
     torch.testing.assert_close(pool(H, mask), torch.tensor([[3.241774, 4.241774]]), rtol=0, atol=1e-5)
     torch.testing.assert_close(pool(H, (LOGITS + 3).softmax(-1)), pool(H, mask))
     torch.testing.assert_close(pool(H, torch.zeros(1, 4).softmax(-1)), torch.tensor([[3.0, 4.0]]))

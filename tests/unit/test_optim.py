@@ -33,9 +33,7 @@ def test_byols_own_step_counts():
 
 
 def test_auxskd_milestones_and_no_batch_scaling():
-    at = [
-        VSPP_OPTIM.lr_at(epoch * 100, total=1800, steps_per_epoch=100, batch=30) for epoch in (0, 5, 6, 11, 12, 17)
-    ]
+    at = [VSPP_OPTIM.lr_at(epoch * 100, total=1800, steps_per_epoch=100, batch=30) for epoch in (0, 5, 6, 11, 12, 17)]
     assert at == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
 
 
@@ -49,8 +47,12 @@ def test_lars_one_step_in_detcons_order():
         {"params": [b], "weight_decay": 0.0, "adapt": False},
     ]
     LARS(groups, lr=2.0).step()
-    torch.testing.assert_close(p.detach(), torch.tensor([3 - 2 * 0.003, 4 - 2 * 0.004], dtype=torch.float64), rtol=0, atol=1e-7)
-    torch.testing.assert_close(b.detach(), torch.tensor([3 - 2 * 0.6, 4 - 2 * 0.8], dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        p.detach(), torch.tensor([3 - 2 * 0.003, 4 - 2 * 0.004], dtype=torch.float64), rtol=0, atol=1e-7
+    )
+    torch.testing.assert_close(
+        b.detach(), torch.tensor([3 - 2 * 0.6, 4 - 2 * 0.8], dtype=torch.float64), rtol=0, atol=1e-12
+    )
 
 
 def test_lars_momentum_accumulates_before_the_learning_rate():
@@ -83,7 +85,9 @@ def test_frozen_parameters_stay_out():
 
 
 def test_schedules_are_functions_of_the_step():
-    assert [cosine(t, 4, start=0.0, end=1.0) for t in range(5)] == pytest.approx([0, 0.146447, 0.5, 0.853553, 1], abs=1e-6)
+    assert [cosine(t, 4, start=0.0, end=1.0) for t in range(5)] == pytest.approx(
+        [0, 0.146447, 0.5, 0.853553, 1], abs=1e-6
+    )
     assert cosine(9, 4, start=0.0, end=1.0) == 1.0
     assert warmup_cosine(5, 100, warmup=10, start=0.2) == pytest.approx(0.6)
     assert warmup_steps(12, (6, 12), gamma=0.1) == pytest.approx(0.01)

@@ -122,8 +122,10 @@ def _data(args: argparse.Namespace) -> dict[str, Any]:
                 raise UserError(path, "no such file", "Give a YAML file with a section data")
         try:
             layers = OmegaConf.merge(*[OmegaConf.load(path) for path in args.config])
-            section = OmegaConf.select(layers, "data")  # interpolation may point outside the section
-            merged = dict(OmegaConf.to_container(section, resolve=True)) if section is not None else {}
+            section = OmegaConf.select(layers, "data")  # resolved in place: interpolation may point outside of it
+            found = OmegaConf.to_container(section, resolve=True) if OmegaConf.is_dict(section) else {}
+            assert isinstance(found, dict)
+            merged = {str(name): value for name, value in found.items()}
         except OmegaConfBaseException as error:
             raise UserError(args.config[-1], " ".join(str(error).split()), "Mend the interpolation") from error
     flags = {"manifest": args.manifest, "root": args.root, "reader": args.reader, "num_workers": args.workers}
@@ -180,6 +182,7 @@ def _controls(args: argparse.Namespace, trained: "Encoder") -> "list[Encoder]":
     """Random initialisations of the same network and the baselines, on the same splits and pixels."""
     from dataclasses import replace
 
+    from vssl.backbones.base import Backbone
     from vssl.backbones.baselines import FrameDifference, PixelHistogram
     from vssl.evaluate import controls
     from vssl.evaluate.encoder import plain
@@ -192,7 +195,7 @@ def _controls(args: argparse.Namespace, trained: "Encoder") -> "list[Encoder]":
         for seed, (name, backbone) in enumerate(random.items())
     ]
     card = trained.card
-    baselines = [PixelHistogram(size=card.size)]
+    baselines: list[Backbone] = [PixelHistogram(size=card.size)]
     if card.frames > 1:  # one frame has no difference to the next
         baselines.append(FrameDifference(size=card.size, frames=card.frames, stride=card.stride))
     for backbone in baselines:

@@ -39,15 +39,32 @@ def main(argv: list[str]) -> int:
 def run(argv: list[str]) -> Any:
     """Train as the command line says; returns the LightningCLI with trainer, model and datamodule."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # tensorboard probes for tensorflow and it is chatty
-    logging.basicConfig(level=logging.INFO, format="vssl: %(message)s", stream=sys.stderr)
-    for name in ("lightning", "lightning.pytorch", "fsspec", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")  # Lightning 2.6 with new torch
-    from vssl.cli.lightning_cli import FitCLI  # noqa: PLC0415  # heavy
+    from vssl.cli.lightning_cli import FitCLI
 
+    _say_what_matters()
     cli = FitCLI(argv)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.get("ckpt_path"), weights_only=True)
     if cli.trainer.is_global_zero:
         print(f"run: {Path(cli.run)}")  # noqa: T201  # the command line's output
     return cli
+
+
+def _say_what_matters() -> None:
+    """Our lines and everybody's warnings to standard error, each once."""
+    ours = logging.getLogger("vssl")
+    if not ours.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("vssl: %(message)s"))
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+        ours.propagate = False
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # 0 is a choice
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning 2.6 with a newer torch
+        ".*is smaller than the logging interval.*",  # a short run
+        ".*exists and is not empty.*",  # the run directory holds our record; metrics.csv was moved aside
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+    ):
+        warnings.filterwarnings("ignore", message=message)

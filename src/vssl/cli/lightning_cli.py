@@ -1,13 +1,14 @@
 """LightningCLI with vssl's defaults: one-line errors, linked recipe, run directory, loggers and checkpoints."""
 
 import logging
+import re
 import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -30,6 +31,14 @@ class FitParser(LightningArgumentParser):
         """Print `vssl: error: VALUE: RULE. REMEDY` and exit with code 2."""
         print(f"vssl: error: {one_line(message, ex)}", file=sys.stderr)  # noqa: T201  # the command line's output
         raise SystemExit(2)
+
+
+class _ProgressBar(RichProgressBar):
+    """Without the logger's version, which says nothing here."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name.removeprefix("train/"): value for name, value in metrics.items() if name != "v_num"}
 
 
 class FitCLI(LightningCLI):
@@ -70,7 +79,6 @@ class FitCLI(LightningCLI):
         assert isinstance(args, list)
         self.config = parser.parse_args(args)
 
-
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with vssl's loggers and callbacks, unless the configuration names its own loggers."""
         given = dict(self._get(self.config_init, "trainer", default={}))
@@ -89,7 +97,9 @@ class FitCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        text = self.parser.dump(self.config, skip_none=False)
+        # a saved configuration reruns elsewhere: where this run lies and what it continued is not part of it
+        text = self.parser.dump(self.config.clone(with_meta=False), skip_none=False)
+        text = re.sub(r"(?m)^(run_dir|ckpt_path):.*$", r"\1: null", text)
         return super()._instantiate_trainer(config, [*callbacks, *self._callbacks(config, text)])
 
     def _callbacks(self, config: dict[str, Any], text: str) -> list[Callback]:
@@ -101,6 +111,6 @@ class FitCLI(LightningCLI):
                 ModelCheckpoint(**shared, filename="epoch{epoch:04d}", auto_insert_metric_name=False),
                 ModelCheckpoint(**shared, filename="timed", train_time_interval=timedelta(minutes=30)),
             ]
-        if config.get("enable_progress_bar") is not False and sys.stderr.isatty():
-            chosen.append(RichProgressBar())
+        if config.get("enable_progress_bar") is not False:
+            chosen.append(_ProgressBar())
         return chosen

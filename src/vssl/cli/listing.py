@@ -24,7 +24,7 @@ def _methods() -> list[tuple[str, str, str]]:
 
 
 def _backbones() -> list[tuple[str, str, str]]:
-    from vssl.backbones.catalog import available  # noqa: PLC0415  # keeps `vssl methods` free of it
+    from vssl.backbones.catalog import available
 
     foreign = [(p.name, p.path, f"{p.package} {p.version}") for p in plugins.listed(plugins.BACKBONES)]
     return [*available(), *foreign]

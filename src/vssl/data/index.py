@@ -62,6 +62,7 @@ def build(listing: Listing, *, out: Path, num_workers: int, timeout_s: float) ->
         "dataset": listing.dataset,
         "readers": installed_readers(),
         "counts": _counts(listing, probes),
+        "seek": {how: facts["seek"].count(how) for how in ("exact", "count")},
         "bad": bad,
         "missing": listing.missing,
         "duplicates": duplicates(paths, probes),
@@ -144,11 +145,15 @@ def say(info: dict[str, Any]) -> None:
     """Print counts and the first names of each kind of trouble."""
     for part, count in info.get("counts", {}).items():
         line = f"{part}: {count['found']} found, {count['readable']} readable"
-        if count.get("official", count["found"]) != count["found"]:
-            line += f"; official {count['official']}, so {count['official'] - count['found']:+d} missing"
-        if count.get("listed", count.get("official")) != count.get("official"):
-            line += f"; THE SPLIT FILES LIST {count['listed']}: they are not the official ones"
+        official = count.get("official", count["found"])
+        if count["found"] != official:
+            line += f"; NOT the official {official} ({abs(official - count['found'])} "
+            line += "missing)" if official > count["found"] else "too many)"
+        if count.get("listed", official) != official:
+            line += f"; the split files list {count['listed']}: THEY ARE NOT THE OFFICIAL ONES"
         sys.stdout.write(line + "\n")
+    if "seek" in info:
+        sys.stdout.write(f"reading: {info['seek']['exact']} exact, {info['seek']['count']} counted by pyav\n")
     _names("bad", [f"{entry['path']}: {entry['reason']}" for entry in info["bad"]])
     _names("missing", info["missing"])
     _names("duplicates", [" = ".join(group) for group in info["duplicates"]])

@@ -125,7 +125,7 @@ def read_pyav(video: Video, wanted: list[int]) -> np.ndarray:
             for place, frame in enumerate(_pick(container, video, wanted)):
                 frames[place] = to_rgb(frame)
     except FFmpegError as error:
-        raise ReadError(video.path, f"pyav: {_first_line(error)}") from error
+        raise ReadError(video.path, f"pyav: {error.strerror}") from error
     return frames
 
 
@@ -145,11 +145,14 @@ class RGB:
 
 
 def open_stream(container: InputContainer, index: int | None = None) -> VideoStream | None:
-    """Give the stream at an index, or the best video stream (None: there is none), on one thread.
+    """Give the stream at an index, or the best video stream (None: there is no such video), on one thread.
 
     The loader's workers are the parallelism; threads inside a decoder only add latency to short reads.
     """
-    stream = container.streams.best("video") if index is None else container.streams[index]
+    if index is None:
+        stream = container.streams.best("video")
+    else:
+        stream = next((each for each in container.streams if each.index == index), None)
     if not isinstance(stream, VideoStream):
         return None
     stream.thread_type = "NONE"
@@ -160,7 +163,7 @@ def open_stream(container: InputContainer, index: int | None = None) -> VideoStr
 def _pick(container: InputContainer, video: Video, wanted: list[int]) -> Iterator[VideoFrame]:
     stream = open_stream(container, video.stream)
     if stream is None:
-        raise ReadError(video.path, f"stream {video.stream} is not video; the file changed since it was indexed")
+        raise ReadError(video.path, f"has no video stream {video.stream}; it changed since it was indexed")
     keys, stamps = parse_keys(video.keyframes)
     frames, position = container.decode(stream), 0
     for target in wanted:

@@ -5,8 +5,11 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
+from rich.console import Console
 from rich.progress import track
 
+from vssl.data.index import build
+from vssl.data.layouts import Listing
 from vssl.data.pool import Lost, run_isolated
 from vssl.data.toy_factors import (
     BACKGROUNDS,
@@ -62,11 +65,19 @@ def generate(
     _check(num_videos=num_videos, seed=seed, nuisance=nuisance, workers=workers)
     manifest = out / "manifest.csv"
     _claim(out, {"version": VERSION, "num_videos": num_videos, "seed": seed, "nuisance": nuisance})
-    if manifest.is_file() and manifest.with_suffix(".json").is_file():
+    listed, folder = jobs(num_videos), out / _VIDEOS
+    missing = [job for job in listed if not (folder / job.name).is_file()]
+    if not missing and manifest.is_file() and manifest.with_suffix(".json").is_file():
         return manifest
-    listed = jobs(num_videos)
-    num_workers = workers or len(os.sched_getaffinity(0))
-    _render(listed, folder=out / _VIDEOS, seed=seed, nuisance=nuisance, num_workers=num_workers)
+    # starting a process costs as much as some tens of files
+    num_workers = min(workers or len(os.sched_getaffinity(0)), 1 + len(listed) // 32)
+    _render(missing, folder=folder, seed=seed, nuisance=nuisance, num_workers=num_workers)
+    rows = [columns(job, seed=seed, nuisance=nuisance) for job in listed]
+    by_column = {name: [row[name] for row in rows] for name in rows[0]}
+    # worlds of other seeds are other data: the name keeps their groups apart
+    name = f"toy-{nuisance}-{seed}"
+    listing = Listing(name, out, columns=by_column, official={}, listed={}, missing=[], refused={})
+    build(listing, out=manifest, num_workers=num_workers, timeout_s=_TIMEOUT_S)
     return manifest
 
 
@@ -130,15 +141,15 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
         raise UserError(out, f"cannot be written: {error.strerror}", "Choose another folder") from error
 
 
-def _render(listed: list[Job], *, folder: Path, seed: int, nuisance: Nuisance, num_workers: int) -> None:
+def _render(missing: list[Job], *, folder: Path, seed: int, nuisance: Nuisance, num_workers: int) -> None:
     folder.mkdir(exist_ok=True)
     # what a killed call left half-written
     for partial in folder.glob(".*"):
         partial.unlink(missing_ok=True)
-    missing = [job for job in listed if not (folder / job.name).is_file()]
     arguments = [job_json(job, folder=folder, seed=seed, nuisance=nuisance) for job in missing]
     results = run_isolated(make, arguments, num_workers=num_workers, timeout_s=_TIMEOUT_S)
-    for place, result in track(results, description="rendering", total=len(missing), disable=not missing):
+    console = Console(stderr=True)
+    for place, result in track(results, "rendering", len(missing), console=console, disable=not missing):
         if isinstance(result, Lost):
             raise RuntimeError(f"{missing[place].name}: {result.reason}")
         if result:

@@ -3,6 +3,7 @@
 The number of videos enters nowhere, so video i is the same in a set of 16 and in one of 960.
 """
 
+import functools
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -106,13 +107,14 @@ def factors(index: int, *, seed: int, nuisance: Nuisance) -> Factors:
     return Factors(shape, (shape + turn) % 8, speed, split, shots)
 
 
-def mixes(split: Split) -> list[tuple[int, int, int]]:
+@functools.cache
+def mixes(split: Split) -> tuple[tuple[int, int, int], ...]:
     """The (colour, texture, background) triples of a split: test has those whose sum is 0 modulo 4, train the others.
 
-    Every single value, and every pair of values, stands in both splits equally often; no triple stands in both.
+    No triple stands in both, every single value does, with the same share of each split.
     """
     triples = [(c, t, b) for c in range(len(COLOURS)) for t in range(len(TEXTURES)) for b in range(len(BACKGROUNDS))]
-    return [triple for triple in triples if (sum(triple) % 4 == 0) == (split == "test")]
+    return tuple(triple for triple in triples if (sum(triple) % 4 == 0) == (split == "test"))
 
 
 def _first_mix(index: int, *, split: Split, seed: int) -> Mix:
@@ -120,9 +122,14 @@ def _first_mix(index: int, *, split: Split, seed: int) -> Mix:
     # 3 of every 5 videos are train: the rank inside the split, without counting
     rank = index // 5 * 2 + (index % 5 == 3) if split == "test" else index // 5 * 3 + index % 5 // 2
     cycle, place = divmod(rank, len(pool))
-    order = Draws(seed, "mix", cycle * 2 + (split == "test")).permutation(len(pool))
+    order = _order(seed, cycle * 2 + (split == "test"), len(pool))
     drift = Draws(seed, "drift", index // len(DRIFTS)).permutation(len(DRIFTS))[index % len(DRIFTS)]
     return Mix(*pool[order[place]], drift)
+
+
+@functools.lru_cache(maxsize=16)
+def _order(seed: int, number: int, length: int) -> list[int]:
+    return Draws(seed, "mix", number).permutation(length)
 
 
 def _constant(mix: Mix, index: int, seed: int) -> tuple[Shot, ...]:

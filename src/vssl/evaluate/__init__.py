@@ -1,1 +1,1 @@
-
+"""Scoring frozen encoders and comparing the scores; knows backbones, never methods."""

@@ -77,9 +77,9 @@ def _dot(row: Row, end: float) -> Dot:
     label, detail = words.name(row), " ".join(filter(None, [row.run, words.backbone(row), words.shape(row)]))
     each = [v for split in row.clean for v in row.values[split]]
     alt = f"{label} {detail}: {row.mean.mean:.1f} percent, 95 percent interval {words.interval(row)}"
-    place = [100 * value / end for value in (row.mean.mean, row.mean.low, row.mean.high)]
+    x, low, high = (100 * value / end for value in row.mean)
     singles = [100 * v / end for v in each] if len(each) > 1 else []
-    return Dot(label, detail, row.kind, *place, singles, alt)
+    return Dot(label, detail, row.kind, x, low, high, singles, alt)
 
 
 def bars(group: Group, row: Row) -> tuple[list[Bar], int]:
@@ -121,7 +121,8 @@ def _changes(a: Scores, b: Scores) -> list[tuple[int, float]]:
 
 def curve(run: Path) -> Curve | None:
     """The run's training loss over all its parts (a resumed run has several files), or None if it wrote none."""
-    parts = sorted(run.glob("metrics.*.csv"), key=lambda p: int(p.name.split(".")[1])) + [run / "metrics.csv"]
+    earlier = [path for path in run.glob("metrics.*.csv") if path.name.split(".")[1].isdigit()]
+    parts = [*sorted(earlier, key=lambda path: int(path.name.split(".")[1])), run / "metrics.csv"]
     points: dict[int, float] = {}
     for part in parts:
         if part.is_file():

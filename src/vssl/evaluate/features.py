@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vssl.backbones.base import Backbone, Input
 from vssl.errors import UserError
-from vssl.evaluate.protocol import CARD, Protocol
+from vssl.evaluate.protocol import Protocol
 from vssl.views.augment import center
 from vssl.views.plan import Recipe, View
 from vssl.views.samplers import UniformClips
@@ -47,8 +47,15 @@ def card_of(protocol: Protocol, backbone: Backbone) -> Input:
     """The input an encoder gets: its own card's under `input: native`, else the protocol's."""
     if protocol.native:
         return backbone.input
-    fixed: dict[str, Any] = {name: protocol["input"][name] for name in CARD}
-    return Input(**{name: tuple(v) if isinstance(v, list) else v for name, v in fixed.items()})
+    fixed = protocol["input"]
+    return Input(
+        size=fixed["size"],
+        frames=fixed["frames"],
+        stride=fixed["stride"],
+        mean=tuple(fixed["mean"]),
+        std=tuple(fixed["std"]),
+        color=fixed["color"],
+    )
 
 
 def recipe(protocol: Protocol, card: Input, *, clips: int | None = None) -> Recipe:

@@ -74,10 +74,32 @@ def to_csv(groups: list[Group]) -> str:
     return out.getvalue()
 
 
-_FIELDS = (
-    "dataset label protocol fingerprint manifest kind method run backbone input split top1 low high n N difference "
-    "difference_low difference_high verdict leaked rank clips_seen flags"
-).split()
+_FIELDS = [
+    "dataset",
+    "label",
+    "protocol",
+    "fingerprint",
+    "manifest",
+    "kind",
+    "method",
+    "run",
+    "backbone",
+    "input",
+    "split",
+    "top1",
+    "low",
+    "high",
+    "n",
+    "N",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "verdict",
+    "leaked",
+    "rank",
+    "clips_seen",
+    "flags",
+]
 
 
 def _table(group: Group) -> Table:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -25,7 +25,7 @@ class Settings:
 
     num_workers: int = 0
     batch_size: int = 8
-    reader: str = "auto"
+    reader: Literal["auto", "pyav", "torchcodec"] = "auto"
     device: str = "cpu"
     force: bool = False
     """Compute again what exists."""
@@ -87,7 +87,7 @@ def score(
     table: tuple[np.ndarray, list[str]],
     settings: Settings,
 ) -> Result:
-    """kNN of one encoder on one split; `table` holds class ids per row (-1: none) and class names."""
+    """Top-1 by kNN of one encoder on one split; `table` holds class ids per row (-1: none) and class names."""
     encoder, (ids, classes) = task.encoder, table
     lists = _lists(task, features, manifest=manifest, ids=ids)
     predicted = _predict(task, features, lists, protocol=protocol, ids=ids)

@@ -3,7 +3,6 @@
 from vssl.evaluate.result import BASELINE, RANDOM, TRAINED
 from vssl.evaluate.table import Group, Row
 
-
 NUMERIC = ("#", "mean", "95 %", "n of N", "minus random")
 """Columns of figures, besides the scores."""
 
@@ -65,7 +64,7 @@ def interval(row: Row) -> str:
 
 
 def counts(row: Row) -> str:
-    """n of N."""
+    """Videos scored of videos listed."""
     return "{} of {}".format(*row.counts())
 
 

@@ -1,4 +1,4 @@
-"""Samplers: frame lists of the papers' files (plans are 0-based, the lists there 1-based), closed form, distribution."""
+"""Samplers: frame lists of the papers' files (plans 0-based, the lists 1-based), closed form, distribution."""
 
 import numpy as np
 import pytest

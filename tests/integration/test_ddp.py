@@ -1,0 +1,40 @@
+"""Two gloo processes equal one: same global batch, same weights; and the variant without the gather does not."""
+
+import pytest
+
+from support.ranks import run_ranks
+from support.runs import difference, trained, vito, vspp
+
+LIMIT = 1e-6
+pytestmark = pytest.mark.slow
+
+
+def _rank(rank, world, build, manifest, gather_off):
+    if gather_off:
+        import vssl.methods.vito
+
+        vssl.methods.vito.gather = lambda x: (x.detach(), 0)
+    return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp")
+
+
+@pytest.mark.parametrize("build", [vito, vspp])
+def test_two_processes_equal_one(build, toy_manifest):
+    alone = trained(build, toy_manifest, exact_norms=True)
+    first, second = run_ranks(_rank, build, str(toy_manifest), False)
+    assert difference(first, second) == 0.0
+    assert difference(alone, first) <= LIMIT
+    start = trained(build, toy_manifest, exact_norms=True, steps=1)
+    assert difference(alone, start) > 1e-2  # training moves the weights: the equality is not an empty one
+
+
+def test_without_the_gather_they_differ(toy_manifest):
+    alone = trained(vito, toy_manifest, exact_norms=True)
+    first, _ = run_ranks(_rank, vito, str(toy_manifest), True)
+    assert difference(alone, first) > 1e-2
+
+
+def test_accumulated_micro_batches_equal_one_batch(toy_manifest):
+    """VSPP's loss is a mean over videos, so 8 = 2 x 4; the teacher of VITO moves once per step either way."""
+    whole = trained(vspp, toy_manifest, exact_norms=True, steps=4)
+    parts = trained(vspp, toy_manifest, exact_norms=True, steps=4, batch_size=4, accumulate_grad_batches=2)
+    assert difference(whole, parts) <= LIMIT

@@ -1,0 +1,1 @@
+raise RuntimeError("I was written for another release")

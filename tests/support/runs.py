@@ -1,0 +1,71 @@
+"""Short trainings that differ only in what a test is about."""
+
+import warnings
+
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from vssl import VideoDataModule
+from vssl.backbones.tiny import TinyImage, TinyVideo
+from vssl.methods.vito import VITO, ByolAugment, Projector
+from vssl.methods.vspp import VSPP
+from vssl.optim import Optim
+from vssl.views import Augment, PacedClips
+
+SGD = Optim(name="sgd", lr=0.1, weight_decay=1e-4, schedule="cosine", warmup=2, unit="step")
+
+
+def vito(optim=SGD):
+    augment = ByolAugment(size=24)
+    return VITO(TinyImage(4), augment=augment, optim=optim, projector=Projector(16, 8), attention_hidden=8)
+
+
+def vspp(optim=SGD):
+    augment = Augment(scale=(0.5, 1.0), jitter=0.8, per_frame="photometry")
+    backbone = TinyVideo(4, light=True, stem="difference", size=24, frames=8)
+    return VSPP(backbone, views=PacedClips(frames=8), augment=augment, optim=optim)
+
+
+BUILDERS = {"vssl.methods.vito.VITO": vito, "vssl.methods.vspp.VSPP": vspp}
+
+
+def without_batch_statistics(module):
+    """BatchNorm to GroupNorm(1): SyncBatchNorm does not run on a CPU, everything else stays as shipped."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            setattr(module, name, nn.GroupNorm(1, child.num_features))
+        else:
+            without_batch_statistics(child)
+    return module
+
+
+def trained(build, manifest, *, steps=8, batch_size=8, workers=0, exact_norms=False, callbacks=(), **trainer):
+    """Weights after `steps` steps from seed 0."""
+    torch.manual_seed(0)
+    method = build()
+    if exact_norms:
+        without_batch_statistics(method)
+    data = VideoDataModule(str(manifest), recipe=method.recipe, batch_size=batch_size, num_workers=workers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        settings = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_steps": steps,
+            "max_epochs": -1,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "callbacks": list(callbacks),
+        }
+        loop = Trainer(**{**settings, **trainer})
+        loop.fit(method, datamodule=data)
+    return {name: value.detach().clone() for name, value in method.state_dict().items()}
+
+
+def difference(a, b):
+    """Largest difference between two sets of weights."""
+    assert a.keys() == b.keys()
+    return max((a[k].double() - b[k].double()).abs().max().item() for k in a)

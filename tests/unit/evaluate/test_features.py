@@ -1,0 +1,166 @@
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vssl.backbones.base import Backbone, Input
+from vssl.errors import UserError
+from vssl.evaluate.controls import calibrate, calibration_rows, random_encoders, untrained
+from vssl.evaluate.features import Lost, card_of, encode, extract, normalise, recipe
+from vssl.evaluate.protocol import Protocol, load
+from vssl.types import Sample, VideoMeta
+
+CARD = Input(6, frames=2, stride=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+
+
+class Net(Backbone):
+    """A stem with batch norm."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.width = self.dim = width
+        self.map_dims = (width,)
+        self.input = CARD
+        self.conv, self.norm = nn.Conv3d(3, width, 1), nn.BatchNorm3d(width)
+
+    def maps(self, x, last=1):
+        return (self.norm(self.conv(x.transpose(1, 2))).relu(),)
+
+
+class Failure(NamedTuple):
+    row: int
+    path: str
+    reason: str
+
+
+def batches(rows, size, *, bad=(), clips=3):
+    """What evaluation_loader yields: each video's pixels depend on its row only."""
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        good = [row for row in part if row not in bad]
+        failures = [Failure(row, f"{row}.avi", "does not decode") for row in part if row in bad]
+        yield (sample(good, clips) if good else None), failures
+
+
+def sample(rows, clips):
+    pixels = [torch.randint(256, (clips, 2, 3, 6, 6), generator=torch.Generator().manual_seed(r)) for r in rows]
+    views = {"clips": torch.stack(pixels).to(torch.uint8)}
+    none = torch.full((len(rows),), -1)
+    return Sample(views=views, params={"clips": {}}, targets={}, images={}, label=none, row=torch.tensor(rows))
+
+
+def features(encoders, rows, size, **settings):
+    cards = dict.fromkeys(encoders, CARD)
+    return extract(encoders, cards=cards, loader=batches(rows, size, **settings), num_videos=len(rows))
+
+
+def test_normalise_is_the_formula_and_turns_channels_for_bgr():
+    pixels = torch.randint(256, (2, 1, 3, 4, 4), dtype=torch.uint8)
+    mean, std = (np.array(v, dtype=np.float32).reshape(1, 1, 3, 1, 1) for v in (CARD.mean, CARD.std))
+    expected = (pixels.numpy() / 255 - mean) / std
+    np.testing.assert_allclose(normalise(pixels, CARD).numpy(), expected, rtol=1e-5, atol=1e-6)
+    turned = (pixels.numpy()[:, :, ::-1] / 255 - mean) / std
+    np.testing.assert_allclose(normalise(pixels, CARD._replace(color="bgr")).numpy(), turned, rtol=1e-5, atol=1e-6)
+
+
+def test_feature_is_the_mean_over_clips():
+    net, pixels = Net().eval(), sample([1, 2], 40).views["clips"]
+    with torch.no_grad():
+        expected = torch.stack([net(normalise(video, CARD)).mean(0) for video in pixels])
+        torch.testing.assert_close(encode(net, pixels, CARD), expected)
+
+
+def test_no_video_depends_on_its_neighbours():
+    net = Net()
+    net.norm.running_mean.fill_(0.3)
+    one, many = features({"net": net}, list(range(10)), 1), features({"net": net}, list(range(10)), 7)
+    np.testing.assert_allclose(one.values["net"], many.values["net"], rtol=1e-6)
+    # negative control: in train mode they do
+    with torch.no_grad():
+        net.train()
+        alone, beside = (encode(net, sample(rows, 3).views["clips"], CARD)[0] for rows in ([0], [0, 1, 2]))
+    assert (alone - beside).abs().max() > 1e-3
+
+
+def test_one_pass_serves_every_encoder():
+    passes = []
+
+    def counted():
+        for batch in batches([4, 2, 9], 2):
+            passes.append(len(batch[0].row))
+            yield batch
+
+    nets = {"a": Net(4), "b": Net(8)}
+    found = extract(nets, cards=dict.fromkeys(nets, CARD), loader=counted(), num_videos=3)
+    assert passes == [2, 1]
+    assert {name: v.shape for name, v in found.values.items()} == {"a": (3, 4), "b": (3, 8)}
+    assert found.rows.tolist() == [2, 4, 9]
+    alone = features({"a": nets["a"]}, [2], 1)
+    np.testing.assert_allclose(found.values["a"][0], alone.values["a"][0], rtol=1e-6)
+
+
+def test_unread_videos_are_listed_and_never_replaced():
+    found = features({"net": Net()}, [5, 6, 7], 2, bad={6})
+    assert found.rows.tolist() == [5, 7]
+    assert found.lost == [Lost(6, "6.avi", "does not decode")]
+    with pytest.raises(UserError, match="2 videos: none could be read"):
+        features({"net": Net()}, [1, 2], 2, bad={1, 2})
+
+
+def test_features_that_are_not_finite_are_refused():
+    net = Net()
+    net.conv.weight.data.fill_(float("nan"))
+    with pytest.raises(UserError, match="net: features of 3 of 3 videos are not finite"):
+        features({"net": net}, [1, 2, 3], 2)
+
+
+def test_a_frame_encoders_clips_are_spread_frames():
+    frame = recipe(load("knn-v1"), Input(32))
+    plan = frame.sampler(VideoMeta(91, 25.0, 4, 4), torch.Generator()).views["clips"]
+    assert plan[:, 0].tolist() == list(range(0, 91, 10))
+    assert recipe(load("knn-v1"), CARD, clips=1).sampler.clips == 1
+
+
+def test_the_card_is_the_encoders_own_unless_the_protocol_fixes_it():
+    fixed = {"size": 112, "frames": 16, "stride": 1, "mean": [0.0] * 3, "std": [1.0] * 3, "color": "bgr"}
+    assert card_of(load("knn-v1"), Net()) == CARD
+    protocol = Protocol("fixed", dict(load("knn-v1").fields) | {"input": fixed})
+    assert card_of(protocol, Net()) == Input(112, 16, 1, (0.0,) * 3, (1.0,) * 3, "bgr")
+
+
+def test_calibration_is_the_plain_average_and_leaves_weights():
+    net, rows = Net(), list(range(8))
+    before = {name: p.clone() for name, p in net.named_parameters()}
+    assert calibrate([(net, CARD)], loader=batches(rows, 4), device="cpu") == 2
+    assert not net.training
+    with torch.no_grad():
+        maps = [net.conv(normalise(b.views["clips"].flatten(0, 1), CARD).transpose(1, 2)) for b, _ in batches(rows, 4)]
+    expected = torch.stack([m.mean(dim=(0, 2, 3, 4)) for m in maps]).mean(0)
+    torch.testing.assert_close(net.norm.running_mean, expected)
+    assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
+
+
+def test_calibration_rows_are_spread_and_bounded():
+    assert calibration_rows(np.arange(5)).tolist() == [0, 1, 2, 3, 4]
+    rows = calibration_rows(np.arange(1000, 2000))
+    assert len(rows) == 192
+    assert len(set(rows.tolist())) == 192
+    assert (rows[0], rows[-1]) == (1000, 1994)
+
+
+def test_random_encoders_differ_by_seed_repeat_and_leave_the_global_generator():
+    spec = {"class_path": "vssl.backbones.TinyVideo", "init_args": {}}
+    state = torch.random.get_rng_state()
+    first, again = random_encoders(spec, (0, 1)), random_encoders(spec, (1,))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    a, b, c = (next(net.parameters()) for net in (first["random 0"], first["random 1"], again["random 1"]))
+    assert torch.equal(b, c)
+    assert not torch.equal(a, b)
+
+
+def test_a_control_never_starts_from_ready_weights():
+    spec = {"class_path": "x", "init_args": {"name": "resnet18", "pretrained": True}}
+    assert untrained(spec)["init_args"] == {"name": "resnet18", "pretrained": False}
+    assert spec["init_args"]["pretrained"] is True

@@ -1,0 +1,140 @@
+from vssl.evaluate import render, words
+from vssl.evaluate.protocol import load
+from vssl.evaluate.table import build, differences
+
+VITO = {"spec": {"class_path": "vssl.backbones.tiny.TinyImage", "init_args": {}}, "num_parameters": 3, "seed": None}
+
+
+def random(make_result, **changes):
+    return [make_result(0.4, seed=s, kind="random", **changes) for s in range(3)]
+
+
+def test_trained_first_then_random_then_baselines(make_result):
+    (group,) = build([make_result(0.3, kind="baseline"), *random(make_result), make_result(0.8)])
+    assert [row.kind for row in group.rows] == ["trained", "random", "baseline"]
+    trained, control, _ = group.rows
+    assert (trained.rank, control.rank) == (1, None)
+    assert len(control.values[1]) == 3
+    assert trained.versus.verdict == "beats"
+    assert trained.versus.difference == trained.mean.mean - sum(control.values[1]) / 3
+
+
+def test_a_network_is_held_against_its_own_initialisation(make_result):
+    other = make_result(0.5, seed=9, run="vito", sha="b" * 64, name="VITO", backbone=VITO)
+    (group,) = build([make_result(0.8), other, *random(make_result)])
+    assert [(row.name, row.versus is None) for row in group.rows[:2]] == [("VSPP", False), ("VITO", True)]
+    assert group.rows[1].flags == ["no random control"]
+
+
+def test_a_hard_field_divides_and_is_named(make_result):
+    protocol = load("knn-v1").override(views__clips=5)
+    groups = build([make_result(), make_result(protocol=protocol, run="other", sha="b" * 64)])
+    assert len(groups) == 2
+    assert list(differences(*groups)) == ["views.clips"]
+    assert "differ in views.clips: 10 / 5" in render.apart(groups)[0]
+    assert [row.rank for group in groups for row in group.rows] == [1, 1]
+
+
+def test_a_soft_field_is_flagged_and_ranked(make_result):
+    card = make_result().card | {"frames": 16}
+    (group,) = build([make_result(0.5), make_result(0.9, card=card, run="other", sha="b" * 64, seed=1)])
+    assert [row.rank for row in group.rows] == [1, 2]
+    assert any("input.frames" in note for note in group.notes)
+
+
+def test_labels_manifest_and_labels_used_divide(make_result):
+    supervised = make_result().pretraining | {"labels_used": "imagenet"}
+    results = [
+        make_result(),
+        make_result(label="motion"),
+        make_result(manifest="f" * 16, run="b"),
+        make_result(pretraining=supervised, sha="b" * 64, run="c"),
+    ]
+    groups = build([*results, *random(make_result)])
+    assert len(groups) == 4
+    # controls used no labels: they stand beside both kinds of pretraining
+    assert sum("random" in {row.kind for row in group.rows} for group in groups) == 2
+    assert render.apart(groups)
+
+
+def test_leaked_scores_are_stamped_and_neither_averaged_nor_ranked(make_result):
+    leaked = make_result(0.99, leaked=True, leak="2 source groups", run="leaky", sha="b" * 64)
+    (group,) = build([make_result(0.6), leaked, *random(make_result)])
+    row = next(row for row in group.rows if row.run == "leaky")
+    assert (row.rank, row.mean, row.versus) == (None, None, None)
+    assert "LEAKED (split 1)" in row.flags
+    assert words.top1(row, 1).endswith("LEAKED")
+    assert group.rows[0].run == "vspp-s0"
+
+
+def test_a_leaked_split_is_left_out_of_the_mean(make_result):
+    results = [make_result(0.5), make_result(0.99, split=2, leaked=True, leak="x", seed=1)]
+    (group,) = build(results)
+    (row,) = group.rows
+    assert row.mean.mean == results[0].metrics["top1"]
+    assert row.clean == [1]
+
+
+def test_ranks_use_the_splits_that_all_share(make_result):
+    a = [make_result(0.6, seed=1), make_result(0.9, split=2, seed=2)]
+    b = make_result(0.7, seed=3, run="b", sha="b" * 64)
+    (group,) = build([*a, b])
+    assert group.ranked_on == [1]
+    assert [row.run for row in group.rows] == ["b", "vspp-s0"]
+    assert "Ranked on split 1, which all rows share." in group.notes
+
+
+def test_without_a_shared_split_nothing_is_ranked(make_result):
+    (group,) = build([make_result(), make_result(split=2, run="b", sha="b" * 64)])
+    assert [row.rank for row in group.rows] == [None, None]
+    assert any("nothing is ranked" in note for note in group.notes)
+
+
+def test_unread_videos_are_counted_named_and_unranked_if_others_read_them(make_result):
+    failures = [{"path": "a.avi", "part": "test", "reason": "does not decode"}]
+    lame = {"num_listed": 301, "failures": failures}
+    (group,) = build([make_result(0.9, run="b", sha="b" * 64, **lame), make_result(0.5)])
+    assert [(row.run, row.rank) for row in group.rows] == [("vspp-s0", 1), ("b", None)]
+    assert words.counts(group.rows[1]) == "300 of 301"
+    assert render.unread([group]) == ["not read: a.avi (toy s1 test): does not decode"]
+    # the same video lost by both: nobody gained by it
+    (group,) = build([make_result(0.9, run="b", sha="b" * 64, **lame), make_result(0.5, **lame)])
+    assert [row.rank for row in group.rows] == [1, 2]
+
+
+def test_copies_of_a_result_count_once_and_two_checkpoints_of_a_run_are_two_rows(make_result):
+    later = make_result(0.9, seed=4, checkpoint={"sha": "b" * 64, "step": 1800, "epoch": 72, "file": "last.ckpt"})
+    (group,) = build([make_result(), make_result(), later, *random(make_result), *random(make_result)])
+    assert [row.run for row in group.rows] == ["vspp-s0 step 1800", "vspp-s0 step 900", ""]
+    assert len(group.rows[2].values[1]) == 3
+
+
+def test_the_leader_is_only_called_ahead_where_it_is_resolved(make_result):
+    near = make_result(0.52, seed=5, run="b", sha="b" * 64)
+    (group,) = build([make_result(0.5, seed=1), near])
+    assert group.notes[-1].endswith("not resolved.")
+    far = make_result(0.9, seed=5, run="b", sha="b" * 64)
+    (group,) = build([make_result(0.5, seed=1), far])
+    assert group.notes[-1].endswith(": resolved.")
+
+
+def test_few_videos_are_said(make_result):
+    results = [make_result(0.9, num_videos=40), *random(make_result, num_videos=40)]
+    (group,) = build(results)
+    assert words.verdict(group.rows[0]) == "too few videos"
+
+
+def test_csv_and_json_hold_every_row(make_result):
+    import csv
+    import io
+    import json
+
+    groups = build([make_result(0.8), *random(make_result), make_result(0.3, kind="baseline")])
+    lines = list(csv.DictReader(io.StringIO(render.to_csv(groups))))
+    assert [line["method"] for line in lines if line["split"] == "1"] == [
+        "VSPP", "random 0", "random 1", "random 2", "PixelHistogram",
+    ]  # fmt: skip
+    assert [line["verdict"] for line in lines if line["split"] == "mean"] == ["beats", "", ""]
+    (group,) = json.loads(render.to_json(groups))
+    assert [row["kind"] for row in group["rows"]] == ["trained", "random", "baseline"]
+    assert group["hard"]["neighbours.k"] == 20
