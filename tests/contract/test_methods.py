@@ -97,7 +97,7 @@ def test_one_repeated_batch_can_be_learnt(method, batch):
     assert feature_std(out.features) > 0.05
 
 
-def test_teachers_start_as_their_students_and_follow(method, batch):
+def test_teachers_start_as_their_students_and_follow(method):
     for ema, student in method.teachers():
         pairs = list(zip(ema.teacher.parameters(), student.parameters(), strict=True))
         assert all(torch.equal(a, b) for a, b in pairs)

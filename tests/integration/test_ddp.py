@@ -9,7 +9,7 @@ LIMIT = 1e-6
 pytestmark = pytest.mark.slow
 
 
-def _rank(rank, world, build, manifest, gather_off):
+def _rank(_, world, build, manifest, gather_off):
     if gather_off:
         import vssl.methods.vito
 

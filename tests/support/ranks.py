@@ -1,10 +1,9 @@
 """Run a function on several gloo processes and bring their results or their tracebacks back."""
 
+import multiprocessing as mp
 import os
 import socket
 import traceback
-
-import torch.multiprocessing as mp
 
 
 def _free_port():
@@ -23,7 +22,10 @@ def _main(rank, world, port, fn, args, queue):
 
 
 def run_ranks(fn, *args, world=2, timeout_s=300):
-    """fn(rank, world, *args) on every rank; returns the list of results, or raises with a rank's traceback."""
+    """fn(rank, world, *args) on every rank; returns the list of results, or raises with a rank's traceback.
+
+    Results are NumPy arrays, not tensors: a tensor's memory would end with its process.
+    """
     context = mp.get_context("spawn")
     queue, port = context.Queue(), _free_port()
     workers = [context.Process(target=_main, args=(r, world, port, fn, args, queue)) for r in range(world)]

@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from torch import nn
@@ -34,14 +35,15 @@ def without_batch_statistics(module):
     """BatchNorm to GroupNorm(1): SyncBatchNorm does not run on a CPU, everything else stays as shipped."""
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            setattr(module, name, nn.GroupNorm(1, child.num_features))
+            trains = child.weight.requires_grad  # a teacher's do not
+            setattr(module, name, nn.GroupNorm(1, child.num_features).requires_grad_(trains))
         else:
             without_batch_statistics(child)
     return module
 
 
 def trained(build, manifest, *, steps=8, batch_size=8, workers=0, exact_norms=False, callbacks=(), **trainer):
-    """Weights after `steps` steps from seed 0."""
+    """Weights (NumPy) after `steps` steps from seed 0."""
     torch.manual_seed(0)
     method = build()
     if exact_norms:
@@ -62,10 +64,10 @@ def trained(build, manifest, *, steps=8, batch_size=8, workers=0, exact_norms=Fa
         }
         loop = Trainer(**{**settings, **trainer})
         loop.fit(method, datamodule=data)
-    return {name: value.detach().clone() for name, value in method.state_dict().items()}
+    return {name: value.detach().numpy().copy() for name, value in method.state_dict().items()}
 
 
 def difference(a, b):
     """Largest difference between two sets of weights."""
     assert a.keys() == b.keys()
-    return max((a[k].double() - b[k].double()).abs().max().item() for k in a)
+    return max(float(np.abs(a[k].astype(np.float64) - b[k].astype(np.float64)).max()) for k in a)

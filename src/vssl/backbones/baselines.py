@@ -16,16 +16,18 @@ _FLOOR = 1e-4  # a difference far below one grey level (1/255) of one pixel in t
 
 
 class PixelHistogram(Backbone):
-    """Share of pixels in each of `bins` equal bins of 0..1, per colour channel: D = 3 * bins.
+    """Cube root of the share of pixels in each of `bins` equal bins of 0..1, per colour channel: D = 3 * bins.
 
-    A map is one histogram per frame, (N, D, T, 1, 1); a clip's feature is their mean, its histogram.
+    A map is that of every frame, (N, D, T, 1, 1); a clip's feature is the mean over its frames. The root is there for
+    the cosine, which the few bins of the background would fill alone: on the toy world with constant nuisance the
+    colour of the object reads out at about 86 % (chance 12.5 %), without the root at 27 %, with a square root at 65 %.
 
     Args:
         bins: Bins per channel.
         size: Side of the crop it wants.
     """
 
-    def __init__(self, bins: int = 16, *, size: int = 112) -> None:
+    def __init__(self, bins: int = 8, *, size: int = 112) -> None:
         super().__init__()
         self.bins, self.size = whole(bins, "bins"), whole(size, "size")
         self.dim = 3 * bins
@@ -33,13 +35,13 @@ class PixelHistogram(Backbone):
         self.input = Input(size, mean=_ZERO, std=_ONE)
 
     def maps(self, x: Float[Tensor, "n t 3 h w"], last: int = 1) -> tuple[Tensor, ...]:
-        """One map: the histogram of every frame, (N, 3 * bins, T, 1, 1)."""
+        """One map, of every frame: (N, 3 * bins, T, 1, 1)."""
         rows, frames, channels, height, width = x.shape
         bin_of = (x * self.bins).long().clamp(0, self.bins - 1).flatten(3).flatten(0, 2)  # (N*T*3, H*W)
         first = torch.arange(len(bin_of), device=x.device)[:, None] * self.bins
         counts = torch.bincount((bin_of + first).flatten(), minlength=len(bin_of) * self.bins)
         shares = counts.view(rows, frames, channels * self.bins).to(x.dtype) / (height * width)
-        return deepest([shares.transpose(1, 2)[..., None, None]], last)
+        return deepest([shares.pow(1 / 3).transpose(1, 2)[..., None, None]], last)
 
 
 class FrameDifference(Backbone):

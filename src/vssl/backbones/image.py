@@ -78,6 +78,7 @@ class ImageBackbone(Backbone):
         return spec | {"init_args": spec["init_args"] | {"weights": None}}
 
     def _load(self, file: str, arguments: dict[str, Any]) -> None:
+        arguments = {key: value for key, value in arguments.items() if key != "out_indices"}  # of feature maps only
         with torch.random.fork_rng(devices=[]):  # the whole model is built for its names only
             whole_model = timm.create_model(self.name, pretrained=False, **arguments)
         names = {_plain(name): name for name in whole_model.state_dict()}

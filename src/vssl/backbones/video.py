@@ -40,13 +40,16 @@ def _slowfast(size: int, frames: int, stride: int) -> Input:
 _R18 = _Net((64, 64, 128, 256, 512), _torchvision(112, 16, 2))
 
 # Cards. torchvision: crop, mean and std of its Kinetics-400 weights; they sample 15 frames/s of 30, hence stride 2;
-# s3d: 128 frames there, 64 in the paper's training (arXiv 1712.04851). pytorchvideo: frames x stride of its model zoo,
+# s3d is trained on 64 frames (torchvision's recipe, pull request 6537, as the paper) and tested on 128.
+# pytorchvideo: frames x stride of its model zoo,
 # training crop of its builders, PySlowFast's mean and std.
+# s3d: 6 frames although 5 pass forwards: with 5, oneDNN's backward of its 7x1x1 stride-2 convolution writes past its
+# buffers (torch 2.15 on a CPU, shown by MALLOC_CHECK_=3; 1-4, 6-9, 11 and 13 frames do not).
 _NETS = {
     "r3d_18": _R18,
     "mc3_18": _R18,
     "r2plus1d_18": _R18,
-    "s3d": _Net((64, 192, 480, 832, 1024), _torchvision(224, 64, 2), min_frames=5, min_size=17),
+    "s3d": _Net((64, 192, 480, 832, 1024), _torchvision(224, 64, 2), min_frames=6, min_size=17),
     "slow_r50": _Net(_BOTTLENECK, _slowfast(224, 8, 8)),
     "c2d_r50": _Net(_BOTTLENECK, _slowfast(224, 8, 8), min_frames=2),
     "i3d_r50": _Net(_BOTTLENECK, _slowfast(224, 8, 8), min_frames=2),
@@ -140,6 +143,7 @@ def _trunk(name: str) -> tuple[nn.Module, list[list[nn.Module]]]:
         return net, [[net.stem], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
     assert name in PYTORCHVIDEO
     net = getattr(_pytorchvideo(), name)(pretrained=False)
+    _use_silu(net)
     scales: list[list[nn.Module]] = [[]]
     for block in net.blocks[:-1]:
         scales[-1].append(block)
@@ -150,6 +154,14 @@ def _trunk(name: str) -> tuple[nn.Module, list[list[nn.Module]]]:
         pool = net.blocks[-1].pool  # conv5 of the paper's table 1 hides in the head, before its pooling
         scales[-1] += [pool.pre_conv, pool.pre_norm, pool.pre_act]
     return net, scales
+
+
+def _use_silu(net: nn.Module) -> None:
+    # x * sigmoid(x), as theirs, whose backward asks torch for `saved_variables`, which is deprecated
+    for parent in list(net.modules()):
+        for name, child in parent.named_children():
+            if type(child).__name__ == "Swish":
+                setattr(parent, name, nn.SiLU())
 
 
 def _pytorchvideo() -> Any:

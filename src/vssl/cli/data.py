@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
         UserError: A file, folder or value given is wrong.
     """
     parser = Parser(prog="vssl data", description="Make and check the list of videos that vssl trains on.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{index,check,toy}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_index(commands.add_parser("index", help="probe every video below ROOT and write a manifest"))
     _add_check(commands.add_parser("check", help="probe the videos of a manifest again and compare"))
     _add_toy(commands.add_parser("toy", help="render the toy world: small videos with known factors"))
@@ -74,16 +74,18 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
     return number
 
 

@@ -96,9 +96,9 @@ def _evaluate(args: argparse.Namespace, protocol: "Protocol", console: Any) -> "
     labels = [name for text in args.label for name in text.split(",")] or [data.get("label") or "label"]
     encoders = _encoders(args, protocol, manifest)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
-    workers = data["num_workers"] if (data.get("num_workers") or -1) >= 0 else min(os.cpu_count() or 1, 8)
+    workers = data.get("num_workers", -1)  # -1, as in data.num_workers: the machine decides
     settings = run.Settings(
-        num_workers=workers,
+        num_workers=workers if workers >= 0 else min(os.cpu_count() or 1, 8),
         batch_size=args.batch_size,
         reader=data.get("reader") or "auto",
         device=device,

@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,8 +15,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from vssl import plugins
-from vssl.cli.messages import one_line
+from vssl import checkpoint, plugins
+from vssl.backbones.base import Backbone
+from vssl.cli.messages import one_line, settings, user_error
 from vssl.cli.run import RunRecord, keep_metrics, run_directory
 from vssl.data.module import VideoDataModule
 from vssl.methods.base import Method
@@ -27,10 +29,21 @@ logger = logging.getLogger(__name__)
 class FitParser(LightningArgumentParser):
     """Says what is wrong in one line, without the usage block."""
 
+    argv: tuple[str, ...] = ()
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print `vssl: error: VALUE: RULE. REMEDY` and exit with code 2."""
-        print(f"vssl: error: {one_line(message, ex)}", file=sys.stderr)  # noqa: T201  # the command line's output
+        options = {word.rpartition(".")[2].lstrip("-") for word in self._option_string_actions}
+        known = options | settings([*_subclasses(Method), *_subclasses(Backbone)])
+        text = one_line(message, ex, argv=list(self.argv), known=known)
+        print(f"vssl: error: {text}", file=sys.stderr)  # noqa: T201  # the command line's output
         raise SystemExit(2)
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
 
 
 class _ProgressBar(RichProgressBar):
@@ -77,7 +90,21 @@ class FitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """As LightningCLI, without its warning about a second command line."""
         assert isinstance(args, list)
+        assert isinstance(parser, FitParser)
+        parser.argv = tuple(args)
         self.config = parser.parse_args(args)
+
+    def instantiate_classes(self) -> None:
+        """Build; a mistake found by a constructor is the user's, not a traceback."""
+        if self.config.get("ckpt_path"):
+            checkpoint.read(self.config["ckpt_path"])  # refuses what is missing, truncated or unsafe in one line
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            ours = user_error(error)
+            if ours is None:
+                raise
+            raise ours from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with vssl's loggers and callbacks, unless the configuration names its own loggers."""

@@ -1,32 +1,72 @@
 """jsonargparse's messages to one line `VALUE: RULE. REMEDY`."""
 
+import dataclasses
 import difflib
+import inspect
 import re
+from collections.abc import Iterable
 
 from vssl.errors import UserError
 
-_UNKNOWN = re.compile(r"(?:Key|Option|Group key) '([^']+)' (?:is )?not (?:expected|accepted)")
-_UNRECOGNISED = re.compile(r"[Uu]nrecognized arguments?: (\S+)")
-_VALIDATION = re.compile(r"key \"([^\"]+)\"")
+_UNKNOWN = re.compile(r"(?:[Uu]nrecognized arguments?:|Key|Option|Group key) '?(-{0,2}[\w.]+)[^ ]*'?")
+_NOT_EXPECTED = re.compile(r"not (?:expected|accepted)|[Uu]nrecognized argument")
+_WRONG_TYPE = re.compile(r'[Pp]arser key "([^"]+)": (.*?)\.? (?:Got value|Given value): (\S+)')
+_UNION = re.compile(r"does not validate against any of the Union subtypes Subtypes: \[([^\]]*)\].*", re.IGNORECASE)
+_NO_FILE = re.compile(r"File does not exist: '?([^' ]+)'?")
+_NO_CLASS = re.compile(r"Problem with given class_path '([^']+)': (.*)")
+_CLASS = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
 
 
-def one_line(message: str, error: BaseException | None = None) -> str:
-    """The message for a person: the first cause that is ours, else jsonargparse's own words on one line."""
-    cause = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
-    text = " ".join(message.split())
-    for pattern in (_UNKNOWN, _UNRECOGNISED):
-        found = pattern.search(text)
-        if found:
-            return f"{found.group(1)}: unknown option.{_suggest(found.group(1), text)}"
+def user_error(error: BaseException | None) -> UserError | None:
+    """The mistake of the user's behind an error, where one of ours caused it."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def one_line(message: str, error: BaseException | None, *, argv: list[str], known: Iterable[str]) -> str:
+    """The message for a person: the first cause that is ours, else jsonargparse's own words on one line.
+
+    Args:
+        message: jsonargparse's.
+        error: What it came from.
+        argv: The command line; a name in the message is completed from it.
+        known: Names of options, to suggest from.
+    """
+    ours = user_error(error)
+    if ours is not None:
+        return str(ours)
+    text = _CLASS.sub(r"\1", " ".join(message.split()))
+    if _NOT_EXPECTED.search(text) and (found := _UNKNOWN.search(text)):
+        return _unknown(found.group(1), argv, known)
+    if missing := _NO_FILE.search(text):
+        return f"{missing.group(1)}: no such file."
+    if missing := _NO_CLASS.search(text):
+        return f"{missing.group(1)}: {missing.group(2)}. vssl methods and vssl backbones list what there is."
+    if wrong := _WRONG_TYPE.search(text):
+        key, rule, value = wrong.groups()
+        rule = _UNION.sub(lambda m: f"expected one of {m.group(1)}", rule)
+        return f"{key}={value}: {rule[0].lower()}{rule[1:]}."
     return text
 
 
-def _suggest(name: str, text: str) -> str:
-    known = re.findall(r"[A-Za-z_][\w.]*", text)
-    leaf = name.rpartition(".")[2].lstrip("-")
-    close = difflib.get_close_matches(leaf, [k for k in known if k != leaf], n=1, cutoff=0.8)
-    return f" Did you mean {close[0]}?" if close else " vssl fit --model.help CLASS lists the settings of a method."
+def _unknown(name: str, argv: list[str], known: Iterable[str]) -> str:
+    leaf = name.lstrip("-").rpartition(".")[2]
+    words = [word.partition("=")[0] for word in argv if word.startswith("--")]
+    full = next((word for word in words if word.endswith(leaf)), name)
+    close = difflib.get_close_matches(leaf, sorted(set(known) - {leaf}), n=1, cutoff=0.7)
+    remedy = f"Did you mean {close[0]}?" if close else "vssl fit --model.help CLASS lists the settings of a method."
+    return f"{full}: unknown option. {remedy}"
+
+
+def settings(classes: Iterable[type]) -> set[str]:
+    """Names of the constructor arguments of classes and of the dataclasses among their types."""
+    names: set[str] = set()
+    for cls in classes:
+        for name, parameter in inspect.signature(cls).parameters.items():
+            names.add(name)
+            if dataclasses.is_dataclass(parameter.annotation):
+                names |= {field.name for field in dataclasses.fields(parameter.annotation)}
+    return names

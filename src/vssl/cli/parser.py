@@ -28,5 +28,6 @@ def _value_and_rule(message: str) -> tuple[str, str]:
     for pattern, rule in patterns:
         found = re.fullmatch(pattern, message, re.DOTALL)
         if found:
-            return found["value"].strip("'"), rule.format(**found.groupdict())
+            # older Pythons put the choices in quotes, newer ones do not
+            return found["value"].strip("'"), rule.format(**found.groupdict()).replace("'", "")
     return "arguments", message

@@ -105,16 +105,23 @@ def probe_all(files: Sequence[str], *, num_workers: int, timeout_s: float) -> li
     columns = (TextColumn("probing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("probing", total=len(files))
-        for item, result in run_isolated(probe_on_one_thread, files, num_workers=num_workers, timeout_s=timeout_s):
+        results = run_isolated(
+            probe,
+            files,
+            num_workers=num_workers,
+            timeout_s=timeout_s,
+            prepare=prepare_process,
+        )
+        for item, result in results:
             probes[item] = Probe(error=result.reason) if isinstance(result, Lost) else result
             progress.advance(task)
     return probes
 
 
-def probe_on_one_thread(path: str) -> Probe:
-    """Probe in a child process, which shares the cores with its siblings."""
+def prepare_process() -> None:
+    """Set up a child process: it shares the cores with its siblings, and torchcodec takes seconds to load."""
     torch.set_num_threads(1)
-    return probe(path)
+    installed_readers()
 
 
 def duplicates(paths: Sequence[str], probes: Sequence[Probe]) -> list[list[str]]:

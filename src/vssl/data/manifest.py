@@ -4,8 +4,9 @@ R rows. Nothing here opens a video.
 """
 
 import hashlib
+import operator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -64,26 +65,26 @@ class Manifest:
         """Names of the columns that labels() takes."""
         return [name for name in self.table.column_names if is_label_column(name)]
 
-    def name(self, row: int) -> str:
+    def name(self, row: SupportsIndex) -> str:
         """Path of a row's file, relative to the root."""
         return self._text("path", row)
 
-    def file(self, row: int) -> Path:
+    def file(self, row: SupportsIndex) -> Path:
         """Path of a row's file."""
         return self.root / self.name(row)
 
-    def meta(self, row: int) -> VideoMeta:
+    def meta(self, row: SupportsIndex) -> VideoMeta:
         """What a view sampler may know about a row."""
         cuts = tuple(int(cut) for cut in self._text("cuts", row).split()) if "cuts" in self._names else None
         return VideoMeta(
             num_frames=self._number("num_frames", row),
-            fps=float(self._numbers["fps"][row]),
+            fps=float(self._numbers["fps"][operator.index(row)]),
             height=self._number("height", row),
             width=self._number("width", row),
             cuts=cuts,
         )
 
-    def video(self, row: int) -> Video:
+    def video(self, row: SupportsIndex) -> Video:
         """What a reader must know about a row."""
         return Video(
             path=str(self.file(row)),
@@ -163,11 +164,11 @@ class Manifest:
     def _strings(self, column: str) -> pa.StringArray:
         return self.table[column].combine_chunks()
 
-    def _text(self, column: str, row: int) -> str:
-        return self.table[column][row].as_py()
+    def _text(self, column: str, row: SupportsIndex) -> str:
+        return self.table[column][operator.index(row)].as_py()
 
-    def _number(self, column: str, row: int) -> int:
-        return int(self._numbers[column][row])
+    def _number(self, column: str, row: SupportsIndex) -> int:
+        return int(self._numbers[column][operator.index(row)])
 
 
 def _hash64(text: str) -> int:

@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
+Call = Callable[[str], Any]
+Prepare = Callable[[], Any] | None
+
 _CONTEXT = multiprocessing.get_context("spawn")
 _READY = "ready"
+_DYING_S = 5.0
 
 
 class Lost(NamedTuple):
@@ -20,9 +24,9 @@ class Lost(NamedTuple):
 class _Worker:
     """One child process and the call it works on."""
 
-    def __init__(self, function: Callable[[str], Any]) -> None:
+    def __init__(self, function: Call, prepare: Prepare) -> None:
         self._connection, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(theirs, function), daemon=True)
+        self._process = _CONTEXT.Process(target=_serve, args=(theirs, function, prepare), daemon=True)
         self._process.start()
         theirs.close()
         self.item = -1
@@ -45,6 +49,7 @@ class _Worker:
         try:
             message = self._connection.recv()
         except (EOFError, ConnectionResetError):
+            self._process.join(_DYING_S)  # it closes its pipe a moment before it has an exit code
             code = self.stop()
             if not self._started:
                 raise RuntimeError(f"a child process could not be started (exit code {code})") from None
@@ -63,7 +68,7 @@ class _Worker:
 
 
 def run_isolated(
-    function: Callable[[str], Any], arguments: Sequence[str], *, num_workers: int, timeout_s: float
+    function: Call, arguments: Sequence[str], *, num_workers: int, timeout_s: float, prepare: Prepare = None
 ) -> Iterator[tuple[int, Any]]:
     """Call a function on every argument in child processes.
 
@@ -72,6 +77,7 @@ def run_isolated(
         arguments: One per call.
         num_workers: How many processes at a time.
         timeout_s: A call that takes longer is lost: its process is killed and replaced.
+        prepare: Called once in each process before its clock runs: what the first call would import.
 
     Yields:
         The place of the argument and its result or Lost, as they become ready.
@@ -80,7 +86,7 @@ def run_isolated(
     workers: list[_Worker] = []
     try:
         for item, argument in _first(todo, num_workers):
-            workers.append(_Worker(function))
+            workers.append(_Worker(function, prepare))
             workers[-1].give(item, argument, timeout_s)
         while workers:
             for worker, message in _messages(workers, timeout_s):
@@ -93,7 +99,7 @@ def run_isolated(
                     workers.remove(worker)
                 if following is not None:
                     if worker not in workers:
-                        worker = _Worker(function)
+                        worker = _Worker(function, prepare)
                         workers.append(worker)
                     worker.give(*following, timeout_s)
     finally:
@@ -119,8 +125,10 @@ def _messages(workers: list[_Worker], timeout_s: float) -> list[tuple[_Worker, A
     return messages
 
 
-def _serve(connection: Connection, function: Callable[[str], Any]) -> None:
+def _serve(connection: Connection, function: Call, prepare: Prepare) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and kills the children
+    if prepare is not None:
+        prepare()
     connection.send(_READY)
     while True:
         try:

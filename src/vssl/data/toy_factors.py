@@ -76,6 +76,8 @@ class Shot(NamedTuple):
     mix: Mix
     look: int
     """Shots of one video with the same number share their unlabelled nuisance (hues, distractors) as well."""
+    pose: int
+    """Shots of one video with the same number show one movement that goes on."""
 
 
 class Factors(NamedTuple):
@@ -135,17 +137,17 @@ def _order(seed: int, number: int, length: int) -> list[int]:
 def _constant(mix: Mix, index: int, seed: int) -> tuple[Shot, ...]:
     draws = Draws(seed, "cut", index // CUT_EVERY)
     if draws.below(CUT_EVERY) != index % CUT_EVERY:
-        return (Shot(0, NUM_FRAMES, mix, 0),)
+        return (Shot(0, NUM_FRAMES, mix, 0, 0),)
     cut = NUM_FRAMES // 3 + draws.below(NUM_FRAMES // 3 + 1)
-    return (Shot(0, cut, mix, 0), Shot(cut, NUM_FRAMES - cut, mix, 0))
+    return (Shot(0, cut, mix, 0, 0), Shot(cut, NUM_FRAMES - cut, mix, 0, 1))
 
 
 def _redrawn(first: Mix, index: int, *, split: Split, seed: int) -> tuple[Shot, ...]:
     pool = mixes(split)
     draws = Draws(seed, "nuisance", index)
     length = NUM_FRAMES // NUM_SHOTS
-    shots = [Shot(0, length, first, 0)]
+    shots = [Shot(0, length, first, 0, 0)]
     for number in range(1, NUM_SHOTS):
         mix = Mix(*pool[draws.below(len(pool))], draws.below(len(DRIFTS)))
-        shots.append(Shot(number * length, length, mix, number))
+        shots.append(Shot(number * length, length, mix, number, 0))
     return tuple(shots)

@@ -59,32 +59,35 @@ def render(index: int, *, seed: int = 0, nuisance: Nuisance = "constant") -> UIn
     """Frames of video `index`; a pure function of its arguments."""
     video = factors(index, seed=seed, nuisance=nuisance)
     frames = np.empty((NUM_FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
-    for number, shot in enumerate(video.shots):
-        look = _look(shot, Draws(seed, "look", index * 16 + shot.look), distractors=nuisance == "constant")
-        pose = _pose(video, shot.num_frames, Draws(seed, "pose", index * 16 + number), anywhere=nuisance == "constant")
+    constant = nuisance == "constant"
+    for shot in video.shots:
+        look = _look(shot, Draws(seed, "look", index * 16 + shot.look), constant=constant)
+        pose = _pose(video, shot, Draws(seed, "pose", index * 16 + shot.pose), anywhere=constant)
         frames[shot.first : shot.first + shot.num_frames] = _paint(video, shot, look, pose)
     return frames
 
 
-def _look(shot: Shot, draws: Draws, *, distractors: bool) -> Look:
+def _look(shot: Shot, draws: Draws, *, constant: bool) -> Look:
+    # motion needs a texture that shows a turn; where the shape is to be learnt, texture and background stand back
+    shade, dim = (0.5, 1.0) if constant else (0.65, 0.8)
     hue = shot.mix.colour / len(COLOURS) + draws.between(-0.02, 0.02)
     saturation = draws.between(0.75, 0.9)
     value = draws.between(0.9, 1.0)
     # a background never has the object's hue and is always darker: every shape stays visible
     back = hue + draws.between(0.25, 0.75)
     back_saturation = draws.between(0.4, 0.7)
-    back_value = draws.between(0.25, 0.38)
+    back_value = draws.between(0.25, 0.38) * dim
     angle = math.pi * draws.between(0.0, 2.0)
     speed = DRIFT[shot.mix.drift]
     return Look(
         light=_rgb(hue, saturation, value),
-        dark=_rgb(hue, saturation, value * 0.5),
+        dark=_rgb(hue, saturation, value * shade),
         back=(_rgb(back, back_saturation, back_value * 0.45), _rgb(back, back_saturation, back_value)),
         drift_x=on_grid(speed * math.cos(angle)),
         drift_y=on_grid(speed * math.sin(angle)),
         shift=(draws.between(0.0, SIZE), draws.between(0.0, SIZE)),
         upright=draws.below(2) == 1,
-        spots=tuple(_distractor(draws, back) for _ in range(NUM_DISTRACTORS if distractors else 0)),
+        spots=tuple(_distractor(draws, back) for _ in range(NUM_DISTRACTORS if constant else 0)),
     )
 
 
@@ -93,7 +96,7 @@ def _distractor(draws: Draws, hue: float) -> tuple[float, float, float, Colour]:
     return x, y, radius, _rgb(hue + draws.between(-0.15, 0.15), 0.5, 0.6)
 
 
-def _pose(video: Factors, num_frames: int, draws: Draws, *, anywhere: bool) -> Pose:
+def _pose(video: Factors, shot: Shot, draws: Draws, *, anywhere: bool) -> Pose:
     # uniform over the torus is the one distribution that no motion changes: then a single frame says nothing about
     # the motion. Where appearance is what matters the object stays whole instead, at the price of that hint.
     reach = [SIZE / 2 if anywhere else 8.0] * 2
@@ -101,7 +104,7 @@ def _pose(video: Factors, num_frames: int, draws: Draws, *, anywhere: bool) -> P
         reach[video.motion // 2] = SIZE / 2
     x, y = (SIZE / 2 + draws.between(-r, r) for r in reach)
     start = (x, y, draws.between(0.0, 360.0), draws.between(0.0, 1.0))
-    rows = [_place(video, step, start) for step in range(num_frames)]
+    rows = [_place(video, step, start) for step in range(shot.first, shot.first + shot.num_frames)]
     return Pose(*(np.array(column, dtype=np.float32).reshape(-1, 1, 1) for column in zip(*rows, strict=True)))
 
 
@@ -153,7 +156,7 @@ def _disc(x: Plane, y: Plane, spot: tuple[float, float, float, Colour]) -> Plane
 
 
 def _blend(under: Plane | float, over: Plane | float, share: Plane) -> Plane:
-    return share * (np.float32(1) * over) + (1.0 - share) * (np.float32(1) * under)
+    return share * over + (1.0 - share) * under
 
 
 def _rgb(hue: float, saturation: float, value: float) -> Colour:

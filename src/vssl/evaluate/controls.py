@@ -38,6 +38,8 @@ def untrained(spec: Mapping[str, Any]) -> dict[str, Any]:
     arguments = dict(spec["init_args"])
     if arguments.get("pretrained"):
         arguments["pretrained"] = False
+    if arguments.get("weights"):
+        arguments["weights"] = None
     return {**spec, "init_args": arguments}
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vssl.backbones.base import Backbone, Input
 from vssl.evaluate.protocol import Protocol
 from vssl.evaluate.result import TRAINED, key
 
-_PACKAGES = ("vssl", "torch", "torchvision", "numpy", "av", "torchcodec")
+_PACKAGES = ("vssl", "torchvision", "numpy", "av", "torchcodec")
 
 
 @dataclass
@@ -70,7 +72,8 @@ def pretraining(method: str, seen: Mapping[str, Any] | None, budget: Mapping[str
 def environment(**more: Any) -> dict[str, Any]:
     """Versions of what a score may depend on."""
     found = {name: _version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), "machine": platform.machine(), **found, **more}
+    system = {"python": platform.python_version(), "machine": platform.machine(), "torch": torch.__version__}
+    return system | found | more
 
 
 def plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from vssl.views.samplers import UniformClips
 
 VIEW = "clips"
 CLIPS_AT_ONCE = 16
-"""Clips per forward pass: bounds the memory, and no score depends on it beyond rounding."""
+"""Clips per forward pass: bounds the memory."""
 
 
 class Lost(NamedTuple):
@@ -79,8 +79,8 @@ def extract(
 
     `loader` yields (batch or None, failures); a batch has `views["clips"]` (B, V, T, 3, H, W) uint8 and `row` (B,); a
     failure has `row`, `path` and `reason`. All encoders see the same pixels, each normalised as its own card says; so
-    size, frames and stride of the cards must agree. Every video is computed on its own (batch norm in eval mode):
-    neither its neighbours nor the batch size matter.
+    size, frames and stride of the cards must agree. Every video is computed on its own: neither its neighbours nor
+    the batch size matter.
 
     Raises:
         UserError: an encoder yields features that are not finite.
@@ -107,10 +107,16 @@ def extract(
 def encode(
     encoder: Backbone, pixels: UInt8[Tensor, "b v t 3 h w"], card: Input, *, device: str = "cpu"
 ) -> Float[Tensor, "b d"]:
-    """Mean over the clips of each video; at most CLIPS_AT_ONCE clips are in memory as floats."""
-    clips = pixels.flatten(0, 1)  # (B * V, T, 3, H, W)
-    features = [encoder(normalise(part.to(device), card)).float().cpu() for part in clips.split(CLIPS_AT_ONCE)]
-    return torch.cat(features).unflatten(0, pixels.shape[:2]).mean(dim=1)
+    """Mean over the clips of each video.
+
+    One video at a time: a convolution rounds differently for another batch, and a score must not depend on it.
+    """
+    return torch.stack([_of_video(encoder, clips.to(device), card) for clips in pixels])
+
+
+def _of_video(encoder: Backbone, clips: UInt8[Tensor, "v t 3 h w"], card: Input) -> Float[Tensor, " d"]:
+    parts = [encoder(normalise(part, card)).float() for part in clips.split(CLIPS_AT_ONCE)]
+    return torch.cat(parts).mean(dim=0).cpu()
 
 
 def normalise(clips: UInt8[Tensor, "n t 3 h w"], card: Input) -> Float[Tensor, "n t 3 h w"]:

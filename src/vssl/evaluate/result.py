@@ -44,6 +44,8 @@ class Result:
     """95 % interval of the first metric, over source groups."""
     num_scored: int
     num_listed: int
+    num_official: int | None
+    """Test videos of the official list, where the data set has one: a manifest may hold fewer."""
     num_gallery: int
     num_gallery_listed: int
     failures: list[dict[str, Any]]

@@ -109,6 +109,7 @@ def score(
         metrics={"top1": found.mean},
         interval=[found.low, found.high],
         **_health(lists, features.lost),
+        num_official=manifest.info.get("counts", {}).get(f"split{task.split} test", {}).get("official"),
         predictions={name: column.tolist() for name, column in columns.items()},
         classes=list(classes),
         card=plain(encoder.card._asdict()),
@@ -130,9 +131,10 @@ def guard(encoder: Encoder, manifest: Manifest) -> None:
     """Refuse splits whose test videos were seen in pretraining.
 
     Raises:
-        UserError: naming how much was seen and which splits are clean.
+        UserError: naming how much was seen and which splits are clean; or there is no such split.
     """
     for split in encoder.splits:
+        manifest.listed(split, "test")
         if found := overlap(encoder, manifest, split=split):
             clean = [s for s in splits_of(manifest) if not overlap(encoder, manifest, split=s)]
             leak.refuse(found, name=encoder.run, split=split, clean=clean)

@@ -215,6 +215,8 @@ def _note(group: Group, rows: list[Row]) -> None:
         group.notes.append("No split is shared by all rows without a leak: nothing is ranked.")
     elif len(rows) > 1 and group.splits != group.ranked_on:
         group.notes.append(f"Ranked on split {', '.join(map(str, group.ranked_on))}, which all rows share.")
+    for split, (listed, official) in sorted(_short(group.rows).items()):
+        group.notes.append(f"Not the official test list: split {split} has {listed} of its {official} videos here.")
     ranked = [row for row in rows if row.rank]
     if group.leader and len(ranked) > 1:
         group.notes.append(_sentence(ranked[0], ranked[1], group.leader))
@@ -224,6 +226,13 @@ def _sentence(a: Row, b: Row, found: Comparison) -> str:
     numbers = f"{found.difference:+.1f} points [{found.low:+.1f}, {found.high:+.1f}] on {found.num_videos} videos"
     ends = {stats.BEATS: "resolved", stats.BELOW: "resolved"}
     return f"{a.name} ({a.run}) against {b.name} ({b.run}): {numbers}: {ends.get(found.verdict, found.verdict)}."
+
+
+def _short(rows: list[Row]) -> dict[int, tuple[int, int]]:
+    """Splits of which the manifest holds fewer test videos than the official list: split -> (here, official)."""
+    every = [result for row in rows for found in row.results.values() for result in found]
+    pairs = {r.split: (r.num_listed, r.num_official) for r in every if r.num_official is not None}
+    return {split: (here, official) for split, (here, official) in pairs.items() if here < official}
 
 
 def _missing(row: Row) -> frozenset[tuple[int, str]]:

@@ -28,7 +28,9 @@ def test_groups_of_another_data_set_do_not_count_but_files_do():
 
 
 def test_unknown_groups_and_unread_files_match_nothing():
-    assert not overlap(SEEN | {"groups": torch.tensor([0])}, dataset="ucf101", groups=np.array([0]), content=np.array([0]))
+    assert not overlap(
+        SEEN | {"groups": torch.tensor([0])}, dataset="ucf101", groups=np.array([0]), content=np.array([0])
+    )
 
 
 def test_no_record_is_no_leak():
@@ -36,7 +38,9 @@ def test_no_record_is_no_leak():
 
 
 def test_refusal_names_groups_and_clean_splits():
-    with pytest.raises(UserError, match=r"run: split 2: pretraining saw 1 source groups and 0 of 1 test files.*--splits 1,"):
+    with pytest.raises(
+        UserError, match=r"run: split 2: pretraining saw 1 source groups and 0 of 1 test files.*--splits 1,"
+    ):
         refuse(found([11], [1]), name="run", split=2, clean=[1])
     with pytest.raises(UserError, match="Pretrain on another split, or score it stamped LEAKED with --allow-leak"):
         refuse(found([11], [1]), name="run", split=2, clean=[])

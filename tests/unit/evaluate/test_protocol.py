@@ -79,5 +79,5 @@ def test_a_wrong_protocol_is_refused(text, words):
 
 
 def test_an_unknown_protocol_is_refused():
-    with pytest.raises(UserError, match="knn-v9: is not a known protocol. Known: knn-v1"):
+    with pytest.raises(UserError, match=r"knn-v9: is not a known protocol\. Known: knn-v1"):
         load("knn-v9")

@@ -58,7 +58,7 @@ def test_a_missing_field_is_named(tmp_path, make_result):
 def test_missing_and_empty_runs_are_refused(tmp_path):
     with pytest.raises(UserError, match="is not a directory"):
         of_run(tmp_path / "none")
-    with pytest.raises(UserError, match="has no results. Score it first: vssl evaluate"):
+    with pytest.raises(UserError, match=r"has no results\. Score it first: vssl evaluate"):
         of_run(tmp_path)
 
 

@@ -124,6 +124,13 @@ def test_few_videos_are_said(make_result):
     assert words.verdict(group.rows[0]) == "too few videos"
 
 
+def test_a_part_of_the_official_list_is_said(make_result):
+    (group,) = build([make_result(num_official=3783)])
+    assert "Not the official test list: split 1 has 300 of its 3783 videos here." in group.notes
+    (group,) = build([make_result(num_official=300)])
+    assert group.notes == []
+
+
 def test_csv_and_json_hold_every_row(make_result):
     import csv
     import io

@@ -1,0 +1,133 @@
+"""`vssl compare` on result files, as a process: what a user types and reads."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vssl.evaluate.protocol import load
+from vssl.evaluate.result import Result, key, write
+
+CARD = {"size": 48, "frames": 8, "stride": 2, "mean": [0.5] * 3, "std": [0.25] * 3, "color": "rgb"}
+SPEC = {"class_path": "vssl.backbones.tiny.TinyVideo", "init_args": {"width": 16}}
+
+
+def result(right, *, run, kind="trained", seed=0, clips=10):
+    rows = np.arange(300)
+    hit = np.random.default_rng(seed).random(300) < right
+    trained = kind == "trained"
+    name = "VSPP" if trained else f"random {seed}"
+    data = {"dataset": "toy", "manifest": "feed", "split": 1, "subset": "train", "rows": "aa", "num_videos": 576}
+    return Result(
+        key=key(run=run if trained else "", name=name, clips=clips),
+        kind=kind,
+        name=name,
+        run=run,
+        dataset="toy",
+        manifest="feedfeed",
+        split=1,
+        label="speed",
+        protocol=load("knn-v1").override(views__clips=clips).record(CARD),
+        metrics={"top1": 100 * float(hit.mean())},
+        interval=[0.0, 100.0],
+        num_scored=300,
+        num_listed=300,
+        num_official=None,
+        num_gallery=576,
+        num_gallery_listed=576,
+        failures=[],
+        predictions={
+            "row": rows.tolist(),
+            "predicted": np.where(hit, 0, 1).tolist(),
+            "true": [0] * 300,
+            "group": (rows // 5).tolist(),
+        },
+        classes=["a", "b"],
+        card=CARD,
+        backbone={"spec": SPEC, "num_parameters": 1000, "seed": None if trained else seed},
+        pretraining={"method": "m.VSPP", "data": data, "labels_used": "none"} if trained else {},
+        checkpoint={"sha": run, "step": 9, "epoch": 1, "file": "last.ckpt"} if trained else {},
+        environment={},
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Makes a run directory with a trained score and three random ones."""
+
+    def make(name, right, folder="runs", **changes):
+        home = tmp_path / folder / name
+        write(result(right, run=name, seed=len(name) + 10, **changes), home / "results")
+        for seed in range(3):
+            write(result(0.5, run=name, kind="random", seed=seed, **changes), home / "results")
+        return home
+
+    return make
+
+
+def vssl(*words, cwd=None):
+    command = [sys.executable, "-m", "vssl", "compare", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=60)
+
+
+def test_the_table_has_methods_their_random_and_a_verdict(run):
+    done = vssl(run("good", 0.8), run("middling", 0.55))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert next(line for line in lines if " good " in line).split()[:3] == ["1", "VSPP", "good"]
+    assert " beats" in next(line for line in lines if " good " in line)
+    assert sum("random init x3" in line for line in lines) == 1
+    assert "300 of 300" in done.stdout
+
+
+def test_files_are_written(run, tmp_path):
+    names = [tmp_path / "out" / name for name in ("r.html", "r.json", "r.csv")]
+    done = vssl(run("good", 0.8), "--html", names[0], "--json", names[1], "--csv", names[2])
+    assert done.returncode == 0, done.stderr
+    assert names[0].read_text().startswith("<!DOCTYPE html>")
+    assert json.loads(names[1].read_text())[0]["rows"][0]["minus_random"]["verdict"] == "beats"
+    assert len(names[2].read_text().splitlines()) == 1 + 2 + 4
+    assert f"wrote {names[0]}" in done.stdout
+
+
+def test_unequal_protocols_are_not_ranked_together(run):
+    done = vssl(run("good", 0.8), run("other", 0.7, clips=5))
+    assert "differ in views.clips: 10 / 5" in " ".join(done.stdout.split())
+    ranked = [line.split()[:3] for line in done.stdout.splitlines() if " VSPP " in line]
+    assert sorted(ranked) == [["1", "VSPP", "good"], ["1", "VSPP", "other"]]
+
+
+def test_a_run_given_twice_counts_once_and_equal_names_are_told_apart(run):
+    home = run("good", 0.8)
+    twice = vssl(home, f"{home}/", home / "results")
+    assert sum(" VSPP " in line for line in twice.stdout.splitlines()) == 1
+    other = vssl(home, run("good", 0.6, folder="again"))
+    ranked = [line.split()[:3] for line in other.stdout.splitlines() if line.split()[1:2] == ["VSPP"]]
+    assert ranked == [["1", "VSPP", "runs/good"], ["2", "VSPP", "again/good"]]
+
+
+@pytest.mark.parametrize(("make", "words"), [(False, "is not a directory"), (True, "has no results. Score it first")])
+def test_a_missing_or_empty_run_is_one_line(tmp_path, make, words):
+    if make:
+        (tmp_path / "gone").mkdir()
+    done = vssl("gone", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"vssl: error: gone: {words}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_torch_and_half_a_second(run):
+    home = run("good", 0.8)
+    code = "import sys; from vssl.cli import main; main(['compare', *sys.argv[1:]]); print('torch' in sys.modules)"
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", code, str(home)], capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # processor time, not wall time: the same on a busy machine
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert done.stdout.splitlines()[-1] == "False"
+    assert min(seconds) < 0.5, seconds

@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vssl.backbones.base import Backbone, Input
+from vssl.errors import UserError
+from vssl.evaluate import run
+from vssl.evaluate.encoder import Encoder, environment, pretraining
+from vssl.evaluate.knn import predict
+from vssl.evaluate.protocol import load
+from vssl.evaluate.result import of_run
+
+CARD = Input(4, mean=(0.0,) * 3, std=(1.0,) * 3)
+NUM = 24
+
+
+class Colour(Backbone):
+    """Mean colour, through a batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dim, self.map_dims, self.input = 3, (3,), CARD
+        self.norm = nn.BatchNorm3d(3)
+
+    def maps(self, x, last=1):
+        assert last == 1
+        return (self.norm(x.transpose(1, 2)),)
+
+
+def encoder(folder, *, kind="trained", splits=(1,), seen=None, **changes):
+    spec = {"class_path": "Colour", "init_args": {}}
+    fields = {"kind": kind, "name": kind, "run": "r0", "folder": folder / "r0" / "results", "spec": spec}
+    if kind == "trained":
+        fields["checkpoint"] = {"sha": "ab", "step": 1, "epoch": 0, "file": "last.ckpt"}
+        fields["pretraining"] = pretraining("m.Tiny", seen, {"hours": 0.5})
+    fields |= {"backbone": Colour(), "card": CARD, "splits": list(splits), "seen": seen}
+    return Encoder(**fields | changes)
+
+
+def evaluate(encoders, manifest, labels=("label",), **settings):
+    return run.evaluate(
+        encoders,
+        manifest=manifest,
+        protocol=load("knn-v1"),
+        labels=list(labels),
+        settings=run.Settings(**settings),
+    )
+
+
+def test_all_splits_and_labels_come_from_one_pass_and_are_written(tmp_path, manifest, passes):
+    found = evaluate([encoder(tmp_path, splits=(1, 2))], manifest, ("label", "speed"))
+    assert [(r.split, r.label) for r in found] == [(1, "label"), (1, "speed"), (2, "label"), (2, "speed")]
+    assert passes == [list(range(NUM))]
+    assert sorted(r.key for r in of_run(tmp_path / "r0")) == sorted(r.key for r in found)
+
+
+@pytest.mark.usefixtures("passes")
+def test_the_score_is_the_knn_of_the_features(tmp_path, manifest, batch):
+    (result,) = evaluate([encoder(tmp_path)], manifest)
+    test = [row for row in range(0, NUM, 3) if row != 6]
+    train = [row for row in range(NUM) if row % 3]
+    net = Colour().eval()
+    with torch.no_grad():
+        values = {row: net(batch([row], 10).views["clips"][0].float() / 255).mean(0).numpy() for row in range(NUM)}
+    queries, gallery = (np.stack([values[row] for row in rows]) for rows in (test, train))
+    expected = predict(queries, gallery, np.array([row % 2 for row in train]))
+    assert result.predictions["row"] == test
+    assert result.predictions["predicted"] == expected.tolist()
+    assert result.metrics["top1"] == pytest.approx(100 * np.mean(expected == np.array([row % 2 for row in test])))
+    assert result.predictions["group"][0] == 0  # row 0 has no group: it is its own
+    assert len(set(result.predictions["group"])) == len(test)
+
+
+@pytest.mark.usefixtures("passes")
+def test_unread_and_unlabelled_videos(tmp_path, manifest):
+    by_class, by_speed = evaluate([encoder(tmp_path)], manifest, ("label", "speed"))
+    assert (by_class.num_scored, by_class.num_listed, by_class.num_official) == (7, 8, 99)
+    assert by_class.failures == [{"path": "06.avi", "part": "test", "reason": "frame 3 does not decode"}]
+    assert (by_class.num_gallery, by_class.num_gallery_listed) == (16, 16)
+    assert (by_speed.num_scored, by_speed.num_listed) == (6, 7)  # row 3 has no speed
+
+
+def test_what_exists_is_reused_unless_forced(tmp_path, manifest, passes):
+    encoders = [encoder(tmp_path), encoder(tmp_path, kind="random", seed=0)]
+    first = evaluate(encoders, manifest)
+    num_passes = len(passes)
+    assert num_passes == 2  # calibration, features
+    assert evaluate(encoders, manifest) == first
+    assert len(passes) == num_passes
+    evaluate(encoders, manifest, force=True)
+    assert len(passes) == 2 * num_passes
+    # another checkpoint needs its own pass, the cached control does not
+    other = encoder(tmp_path, checkpoint={"sha": "cd", "step": 2, "epoch": 0, "file": "last.ckpt"})
+    evaluate([other, encoders[1]], manifest)
+    assert len(passes) == 2 * num_passes + 1
+
+
+def test_controls_are_calibrated_on_the_first_splits_train_rows(tmp_path, manifest, passes):
+    control = encoder(tmp_path, kind="random", seed=0, splits=(2,))
+    evaluate([control], manifest)
+    assert passes[0] == [row for row in range(NUM) if row % 3]
+    assert not torch.equal(control.backbone.norm.running_mean, torch.zeros(3))
+
+
+def seen(manifest, rows, dataset="tiny"):
+    groups = np.unique(manifest.groups()[rows])
+    content = torch.from_numpy(manifest.content()[rows])
+    record = {"dataset": dataset, "manifest": "feed", "split": 1, "subset": "train", "rows": "aa"}
+    return record | {"num_videos": len(rows), "groups": torch.from_numpy(groups[groups != 0]), "content": content}
+
+
+def test_a_leaked_split_is_refused_with_the_clean_one(tmp_path, manifest):
+    trained = encoder(tmp_path, seen=seen(manifest, np.arange(12, NUM)), splits=(2,))
+    run.guard(trained, manifest)
+    with pytest.raises(UserError, match=r"r0: split 1: pretraining saw \d source groups.*--splits 2, or"):
+        run.guard(encoder(tmp_path, seen=trained.seen, splits=(1,)), manifest)
+
+
+@pytest.mark.usefixtures("passes")
+def test_an_allowed_leak_is_stamped_and_controls_are_not(tmp_path, manifest):
+    record = seen(manifest, np.arange(NUM))
+    trained = encoder(tmp_path, seen=record)
+    control = encoder(tmp_path, kind="random", seed=0)
+    results = evaluate([trained, control], manifest)
+    assert [r.leaked for r in results] == [True, False]
+    assert results[0].leak == "7 source groups and 8 of 8 test files"
+    assert results[0].pretraining["data"]["num_videos"] == NUM
+    assert "content" not in results[0].pretraining["data"]
+
+
+def test_unknown_columns_and_splits_are_refused(tmp_path, manifest, passes):
+    with pytest.raises(UserError, match="motion: is no label column"):
+        evaluate([encoder(tmp_path)], manifest, ("motion",))
+    with pytest.raises(UserError, match="7: is no split"):
+        evaluate([encoder(tmp_path, splits=(7,))], manifest)
+    with pytest.raises(UserError, match="7: is no split"):
+        run.guard(encoder(tmp_path, splits=(7,)), manifest)
+    assert passes == []
+    assert not Path(tmp_path / "r0").exists()
+
+
+def test_environment_names_versions():
+    found = environment(reader="pyav")
+    assert found["torch"] == torch.__version__
+    assert found["reader"] == "pyav"
