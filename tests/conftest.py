@@ -32,3 +32,15 @@ def toy_manifest(tmp_path_factory) -> Path:
     from vssl.data.toy import generate
 
     return generate(tmp_path_factory.mktemp("toy"), 40, 0, "constant", 2)
+
+
+@pytest.fixture(scope="session")
+def real_ucf(real_data, tmp_path_factory) -> Path:
+    """Manifest of the real UCF101 clips."""
+    from vssl.cli import main
+
+    out = tmp_path_factory.mktemp("ucf") / "ucf.csv"
+    splits = real_data / "splits" / "ucfTrainTestlist"
+    root = real_data / "ucf101" / "UCF-101"
+    assert main(["data", "index", str(root), "--dataset", "ucf101", "--splits", str(splits), "--out", str(out)]) == 0
+    return out

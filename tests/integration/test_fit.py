@@ -19,7 +19,7 @@ SMALL = ["--model.backbone.width=4", "--data.batch_size=8", "--data.num_workers=
 
 
 def printed(capsys, *argv):
-    """The configuration that `vssl fit ARGV --print_config` prints; in this process, since starting one takes seconds."""
+    """The configuration that `vssl fit ARGV --print_config` prints, in this process: starting one takes long."""
     with pytest.raises(SystemExit) as stop:
         main(["fit", *map(str, argv), "--print_config"])
     assert stop.value.code == 0

@@ -30,6 +30,8 @@ def main(argv: list[str]) -> int:
     chosen = protocol.load(args.protocol)
     if args.clips is not None:
         chosen = chosen.override(views__clips=args.clips)
+    if args.seeds_random is not None:
+        chosen = chosen.override(controls__random_seeds=list(range(args.seeds_random)))
     results = _evaluate(args, chosen, console)
     out = Console()
     if not out.is_terminal:
@@ -52,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--label", action="append", default=[], metavar="COLUMN", help="label column; repeat or separate by commas")
     add("--clips", type=_at_least(1), help="clips per video instead of the protocol's; changes the fingerprint")
-    add("--seeds-random", type=_at_least(0), default=3, metavar="N", help="random initialisations (default: 3)")
+    add("--seeds-random", type=_at_least(0), metavar="N", help="random initialisations (default: the protocol's 3)")
     add("--workers", type=_at_least(0), help="loader processes (default: the cores, at most 8)")
     add("--batch-size", type=_at_least(1), default=8, help="videos per batch; no score depends on it")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
@@ -146,7 +148,7 @@ def _encoders(args: argparse.Namespace, protocol: "Protocol", manifest: "Manifes
         trained = _trained(args, Path(path), protocol, manifest)
         if not args.allow_leak:
             run.guard(trained, manifest)
-        found += [trained, *_controls(args, trained)]
+        found += [trained, *_controls(trained, protocol["controls.random_seeds"], trust_imports=args.trust_imports)]
     return found
 
 
@@ -178,7 +180,7 @@ def _trained(args: argparse.Namespace, path: Path, protocol: "Protocol", manifes
     )
 
 
-def _controls(args: argparse.Namespace, trained: "Encoder") -> "list[Encoder]":
+def _controls(trained: "Encoder", seeds: list[int], *, trust_imports: bool) -> "list[Encoder]":
     """Random initialisations of the same network and the baselines, on the same splits and pixels."""
     from dataclasses import replace
 
@@ -189,10 +191,10 @@ def _controls(args: argparse.Namespace, trained: "Encoder") -> "list[Encoder]":
     from vssl.evaluate.result import BASELINE, RANDOM
 
     bare = replace(trained, checkpoint={}, pretraining={}, seen=None)
-    random = controls.random_encoders(trained.spec, range(args.seeds_random), trust_imports=args.trust_imports)
+    random = controls.random_encoders(trained.spec, seeds, trust_imports=trust_imports)
     found = [
         replace(bare, kind=RANDOM, name=name, backbone=backbone, seed=seed)
-        for seed, (name, backbone) in enumerate(random.items())
+        for seed, (name, backbone) in zip(seeds, random.items(), strict=True)
     ]
     card = trained.card
     baselines: list[Backbone] = [PixelHistogram(size=card.size)]

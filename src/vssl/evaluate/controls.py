@@ -11,13 +11,12 @@ from vssl.backbones.base import Backbone, Input
 from vssl.backbones.registry import build
 from vssl.evaluate.features import VIEW, normalise
 
-SEEDS = (0, 1, 2)
 CALIBRATION_BATCHES, CALIBRATION_VIDEOS = 6, 32
 """Batches and videos per batch that set the batch-norm statistics of a random initialisation."""
 
 
 def random_encoders(
-    spec: Mapping[str, Any], seeds: Sequence[int] = SEEDS, *, trust_imports: bool = False
+    spec: Mapping[str, Any], seeds: Sequence[int], *, trust_imports: bool = False
 ) -> dict[str, Backbone]:
     """The network of `spec` as initialised from each seed: `random SEED` -> encoder. Leaves the global seed alone."""
     encoders = {}

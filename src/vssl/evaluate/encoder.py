@@ -54,10 +54,18 @@ class Encoder:
             return {"kind": self.kind, "sha": self.checkpoint["sha"]}
         return {"kind": self.kind, "name": self.name, "spec": self.spec, "seed": self.seed}
 
-    def described(self) -> dict[str, Any]:
-        """Spec, number of parameters, seed."""
+    def record(self) -> dict[str, Any]:
+        """The fields of a result that are the encoder's: who it is, where from, what it sees."""
         num_parameters = sum(p.numel() for p in self.backbone.parameters())
-        return {"spec": self.spec, "num_parameters": num_parameters, "seed": self.seed}
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "run": self.run,
+            "card": plain(self.card._asdict()),
+            "backbone": {"spec": self.spec, "num_parameters": num_parameters, "seed": self.seed},
+            "pretraining": self.pretraining,
+            "checkpoint": self.checkpoint,
+        }
 
 
 def pretraining(method: str, seen: Mapping[str, Any] | None, budget: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from vssl.data.dataset import evaluation_loader
 from vssl.data.manifest import Manifest
 from vssl.errors import UserError
 from vssl.evaluate import controls, knn, leak, stats
-from vssl.evaluate.encoder import Encoder, environment, plain
+from vssl.evaluate.encoder import Encoder, environment
 from vssl.evaluate.features import Features, Lost, extract, recipe
 from vssl.evaluate.protocol import Protocol
 from vssl.evaluate.result import RANDOM, TRAINED, Result, find, write
@@ -98,9 +98,6 @@ def score(
     columns = {"row": lists.test, "predicted": predicted, "true": ids[lists.test], "group": groups}
     return Result(
         key=task.key,
-        kind=encoder.kind,
-        name=encoder.name,
-        run=encoder.run,
         dataset=manifest.dataset,
         manifest=manifest.content_hash,
         split=task.split,
@@ -112,10 +109,7 @@ def score(
         num_official=manifest.info.get("counts", {}).get(f"split{task.split} test", {}).get("official"),
         predictions={name: column.tolist() for name, column in columns.items()},
         classes=list(classes),
-        card=plain(encoder.card._asdict()),
-        backbone=encoder.described(),
-        pretraining=encoder.pretraining,
-        checkpoint=encoder.checkpoint,
+        **encoder.record(),
         environment=environment(reader=settings.reader, device=settings.device, precision="float32"),
         leaked=bool(seen),
         leak=str(seen) if seen else "",

@@ -7,6 +7,7 @@ from torch import nn
 
 from vssl.backbones.base import Backbone, Input
 from vssl.errors import UserError
+from vssl.evaluate import controls
 from vssl.evaluate.controls import calibrate, calibration_rows, random_encoders, untrained
 from vssl.evaluate.features import Lost, card_of, encode, extract, normalise, recipe
 from vssl.evaluate.protocol import Protocol, load
@@ -149,6 +150,12 @@ def test_calibration_rows_are_spread_and_bounded():
     assert len(rows) == 192
     assert len(set(rows.tolist())) == 192
     assert (rows[0], rows[-1]) == (1000, 1994)
+
+
+def test_the_protocol_says_how_controls_are_calibrated():
+    said = f"{controls.CALIBRATION_BATCHES} batches of {controls.CALIBRATION_VIDEOS} train videos"
+    assert load("knn-v1")["controls.calibration"].startswith(said)
+    assert load("knn-v1")["controls.random_seeds"] == [0, 1, 2]
 
 
 def test_random_encoders_differ_by_seed_repeat_and_leave_the_global_generator():
