@@ -2,13 +2,15 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import nn
 
 from vssl.errors import UserError
 from vssl.schedules import cosine
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,18 @@ class Momentum:
         return self.base if self.schedule == "constant" else cosine(step, total, start=self.base, end=1.0)
 
 
-class Ema(nn.Module):
+class Ema(nn.Module, Generic[M]):
     """Holds the teacher: a copy of the student without gradient, called as `ema.teacher(...)` under no_grad.
 
     Only parameters are averaged. The teacher follows the train / eval mode of the method that owns it, and its batch
     norm statistics come from its own forward passes (VITO and auxSKD both want that).
     """
 
-    def __init__(self, student: nn.Module, momentum: Momentum) -> None:
+    def __init__(self, student: M, momentum: Momentum) -> None:
         super().__init__()
         self.momentum = momentum
-        self.teacher = copy.deepcopy(student).requires_grad_(False)
+        self.teacher: M = copy.deepcopy(student)
+        self.teacher.requires_grad_(False)
 
     @torch.no_grad()
     def update(self, student: nn.Module, step: int, total: int) -> None:

@@ -1,6 +1,6 @@
 """The toy world can be learned: with labels, small networks read motion and shape off it, on videos held out.
 
-What no label-free method reaches without these bounds holding first.
+If one of these fails, no result of a label-free method on the toy world means anything.
 """
 
 from pathlib import Path

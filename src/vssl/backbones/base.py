@@ -31,8 +31,9 @@ class Input(NamedTuple):
 class Backbone(nn.Module, ABC):
     """An encoder from clips (N, T, 3, H, W) to features (N, D); an image is a clip with T = 1.
 
-    Every constructor argument is a plain value (str, int, float, bool, None or a list of these) and is stored as an
-    attribute of the same name: `spec()` reads them back, and that is what a checkpoint embeds to rebuild the encoder.
+    Every constructor argument is a plain value (str, int, float, bool, None, or a list or mapping of these) and is
+    stored as an attribute of the same name: `spec()` reads them back, and that is what a checkpoint embeds to rebuild
+    the encoder.
     """
 
     dim: int

@@ -1,1 +1,1 @@
-
+"""Data: manifest, readers, dataset, sampler, the one datamodule, and the toy world."""

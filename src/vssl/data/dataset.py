@@ -30,7 +30,8 @@ class VideoDataset(Dataset[Sample]):
     def __init__(
         self, manifest: Manifest, *, recipe: Recipe, labels: np.ndarray, seed: int, backend: Backend = "pyav"
     ) -> None:
-        self.manifest, self.recipe, self.labels, self.seed, self.backend = manifest, recipe, labels, seed, backend
+        self.manifest, self.recipe, self.labels, self.seed = manifest, recipe, labels, seed
+        self.backend: Backend = backend
 
     def __getitem__(self, key: Key) -> Sample:
         """The sample of `key`.

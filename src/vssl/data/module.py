@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader
 
 from vssl.data.dataset import VideoDataset
 from vssl.data.manifest import Manifest
-from vssl.data.reader import choose_backend
+from vssl.data.reader import Backend, choose_backend
 from vssl.data.sampler import EpochSampler
 from vssl.distributed import rank, world_size
 from vssl.errors import UserError
+from vssl.seeds import seeded
 from vssl.types import Sample
 from vssl.views.plan import Recipe
 
@@ -69,6 +70,7 @@ class VideoDataModule(LightningDataModule):
                 f"an epoch has only {len(self.rows) * recipe.copies} samples and a partial batch is dropped",
                 "Lower data.batch_size.",
             )
+        self.backend: Backend
         self.backend, self.reader_choice = choose_backend(reader, self.manifest)
         self._epoch, self._skip = 0, 0
 
@@ -83,6 +85,12 @@ class VideoDataModule(LightningDataModule):
     def batches_per_epoch(self) -> int:
         """Global batches per epoch, the partial one dropped."""
         return len(self.rows) * self.recipe.copies // self.batch_size
+
+    @functools.cached_property
+    def clips_per_video(self) -> int:
+        """Clips (or single frames) that the method sees of a video in one draw, re-cut views not counted."""
+        plan = self.recipe.sampler(self.manifest.meta(int(self.rows[0])), seeded("clips per video"))
+        return sum(plan.views[name].shape[0] for name, view in self.recipe.views.items() if view.like is None)
 
     @functools.cached_property
     def seen(self) -> dict[str, Any]:

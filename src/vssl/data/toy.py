@@ -130,7 +130,7 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
         if found != settings:
             raise UserError(out, f"holds another toy world: {found}", f"Choose another folder for {settings}")
         return
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise UserError(out, "is not empty and holds no toy world", "Choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)

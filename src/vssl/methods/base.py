@@ -104,10 +104,12 @@ class Method(LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Embed what rebuilds the encoder and what it has seen: plain values and tensors, no pickled objects."""
         ours = checkpoint.get("vssl", {})
-        budget = {"videos": self.global_step * self.effective_batch, **ours.get("budget", {})}
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit
+        videos = self.global_step * self.effective_batch
+        budget = {"videos_seen": videos, "clips_seen": videos * data.clips_per_video, **ours.get("budget", {})}
         checkpoint["vssl"] = {
             "schema": 1,
-            "seen": self.trainer.datamodule.seen,  # type: ignore[attr-defined]  # set by trainer.fit
+            "seen": data.seen,
             "budget": budget,
             "method": f"{type(self).__module__}.{type(self).__qualname__}",
             "backbone": self.backbone.spec(),
