@@ -60,7 +60,9 @@ def test_commands_in_the_readme_name_existing_files():
 
 
 def test_the_python_quick_start_runs(tmp_path, capsys):
-    blocks = [body for language, body in FENCE.findall((ROOT / "docs" / "python.md").read_text()) if language == "python"]
+    blocks = [
+        body for language, body in FENCE.findall((ROOT / "docs" / "python.md").read_text()) if language == "python"
+    ]
     assert len(blocks) == 2
     names = {"__name__": "quick_start"}
     exec(compile(blocks[0], "quick_start", "exec"), names)

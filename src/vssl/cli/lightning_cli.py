@@ -34,8 +34,8 @@ class FitParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print `vssl: error: VALUE: RULE. REMEDY` and exit with code 2."""
         options = {word.rpartition(".")[2].lstrip("-") for word in self._option_string_actions}
-        known = options | settings([*_subclasses(Method), *_subclasses(Backbone)])
-        text = one_line(message, ex, argv=list(self.argv), known=known)
+        classes = [*_subclasses(Method), *_subclasses(Backbone)]
+        text = one_line(message, ex, argv=list(self.argv), known=options | settings(classes), classes=classes)
         print(f"vssl: error: {text}", file=sys.stderr)  # noqa: T201  # the command line's output
         raise SystemExit(2)
 

@@ -26,7 +26,9 @@ def user_error(error: BaseException | None) -> UserError | None:
     return None
 
 
-def one_line(message: str, error: BaseException | None, *, argv: list[str], known: Iterable[str]) -> str:
+def one_line(
+    message: str, error: BaseException | None, *, argv: list[str], known: Iterable[str], classes: Iterable[type]
+) -> str:
     """The message for a person: the first cause that is ours, else jsonargparse's own words on one line.
 
     Args:
@@ -34,6 +36,7 @@ def one_line(message: str, error: BaseException | None, *, argv: list[str], know
         error: What it came from.
         argv: The command line; a name in the message is completed from it.
         known: Names of options, to suggest from.
+        classes: Installed methods and encoders, of which two may share a short name.
     """
     ours = user_error(error)
     if ours is not None:
@@ -47,6 +50,9 @@ def one_line(message: str, error: BaseException | None, *, argv: list[str], know
         return f"{missing.group(1)}: {missing.group(2)}. vssl methods and vssl backbones list what there is."
     if wrong := _WRONG_TYPE.search(text):
         key, rule, value = wrong.groups()
+        paths = sorted(f"{c.__module__}.{c.__qualname__}" for c in classes if c.__name__ == value)
+        if len(paths) > 1:
+            return f"{key}={value}: {len(paths)} installed classes have this name. Write one out: {', '.join(paths)}"
         rule = _UNION.sub(lambda m: f"expected one of {m.group(1)}", rule)
         return f"{key}={value}: {rule[0].lower()}{rule[1:]}."
     return text
