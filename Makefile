@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DATA   := data/toy
 DEMO   := runs/demo
+# one thread and two processes: the files of the suite go to whichever is free
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 FIT    := $(BIN)/vssl fit --data.num_workers 2
 
 .PHONY: setup format check test test-slow test-gpu demo clean-demo
@@ -28,11 +30,11 @@ check: setup
 
 # lint, types and the default suite
 test: check
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 # equivalence of processes, kill and resume, learning on the toy world
 test-slow: setup
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu" --durations=15
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu

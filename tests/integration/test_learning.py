@@ -1,8 +1,8 @@
 """Methods learn on the toy world what they should and not what they should not, through the commands a user runs.
 
 Settings were chosen on toy world 0 with network seed 100; here worlds and networks have other seeds. "Beats" is the
-project's: paired bootstrap against the mean of three random initialisations, at least 200 test videos, the 95 % interval of
-the difference above 0. Every run also stands beside the baselines that need no network.
+project's: paired bootstrap against the mean of three random initialisations, at least 200 test videos, the 95 %
+interval of the difference above 0. Every run also stands beside the baselines that need no network.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ from vssl.methods.vspp import VSPP
 from vssl.types import Key
 from vssl.views import Augment, PacedClips
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TOY = Path(__file__).parents[2] / "configs" / "method" / "toy"
 WORLD_SEED, NETWORK_SEED = 1, 0
