@@ -7,9 +7,12 @@ import time
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from support.cli import ENV, vssl
 from support.plugins import installed
+from support.ranks import run_ranks
+from support.runs import difference, trained, vito, vspp
 
 pytestmark = pytest.mark.slow
 
@@ -69,3 +72,45 @@ def test_killed_in_mid_epoch(workers, toy_manifest, tmp_path):
     assert len(list(broken.glob("metrics*.csv"))) == 2  # what was logged before the kill is kept
     early = torch.load(target, weights_only=True)["state_dict"]
     assert not all(torch.equal(one[k], early[k]) for k in one)  # the rest of the run did something
+
+
+LENGTHS = {
+    "max_steps": {"steps": 12},
+    "max_epochs": {"steps": -1, "max_epochs": 4},
+    "accumulated": {"steps": 6, "accumulate_grad_batches": 2},
+}
+
+
+@pytest.fixture(scope="module", params=LENGTHS)
+def steps_saved(request, toy_manifest, tmp_path_factory):
+    """Twelve micro-batches, three an epoch, a checkpoint after each optimizer step and each epoch, and the end."""
+    folder = tmp_path_factory.mktemp("steps")
+    shared = {"dirpath": folder, "save_top_k": -1, "auto_insert_metric_name": False}
+    savers = [
+        ModelCheckpoint(**shared, filename="step{step}", every_n_train_steps=1),
+        ModelCheckpoint(**shared, filename="epoch{epoch}"),
+    ]
+    settings = {**LENGTHS[request.param], "enable_checkpointing": True}
+    return folder, settings, trained(vito, toy_manifest, callbacks=savers, **settings)
+
+
+@pytest.mark.parametrize("saved", ["step1", "step2", "step3", "step4", "step5", "epoch0", "epoch1"])
+def test_every_checkpoint_continues_to_the_same_weights(saved, steps_saved, toy_manifest):
+    folder, settings, end = steps_saved
+    again = trained(vito, toy_manifest, ckpt_path=str(folder / f"{saved}.ckpt"), **settings)
+    assert difference(end, again) == 0.0
+
+
+def test_a_checkpoint_of_one_process_continues_on_two(toy_manifest, tmp_path):
+    saver = ModelCheckpoint(
+        tmp_path, save_top_k=-1, filename="step{step}", auto_insert_metric_name=False, every_n_train_steps=1
+    )
+    shared = {"steps": 8, "exact_norms": True}
+    end = trained(vspp, toy_manifest, callbacks=[saver], enable_checkpointing=True, **shared)
+    first, second = run_ranks(_continue, str(toy_manifest), str(tmp_path / "step4.ckpt"))
+    assert difference(first, second) == 0.0
+    assert difference(end, first) <= 1e-6
+
+
+def _continue(_, world, manifest, ckpt_path):
+    return trained(vspp, manifest, steps=8, exact_norms=True, ckpt_path=ckpt_path, devices=world, strategy="ddp")

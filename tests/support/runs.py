@@ -42,7 +42,9 @@ def without_batch_statistics(module):
     return module
 
 
-def trained(build, manifest, *, steps=8, batch_size=8, workers=0, exact_norms=False, callbacks=(), **trainer):
+def trained(
+    build, manifest, *, steps=8, batch_size=8, workers=0, exact_norms=False, callbacks=(), ckpt_path=None, **trainer
+):
     """Weights (NumPy) after `steps` steps from seed 0."""
     torch.manual_seed(0)
     method = build()
@@ -63,7 +65,7 @@ def trained(build, manifest, *, steps=8, batch_size=8, workers=0, exact_norms=Fa
             "callbacks": list(callbacks),
         }
         loop = Trainer(**{**settings, **trainer})
-        loop.fit(method, datamodule=data)
+        loop.fit(method, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     return {name: value.detach().numpy().copy() for name, value in method.state_dict().items()}
 
 

@@ -151,12 +151,13 @@ class VideoDataModule(LightningDataModule):
         )
 
     def state_dict(self) -> dict[str, int]:
-        """(epoch, global batches of it done)."""
+        """(epoch, global batches of it done); a whole epoch done is the next one's beginning."""
         assert self.trainer is not None
         loop = self.trainer.fit_loop
-        ready = loop.epoch_loop.batch_progress.current.ready
-        epochs, batches = divmod(ready, self._batches())
-        return {"epoch": self.trainer.current_epoch + epochs, "batches": batches}
+        # epochs begun, not trainer.current_epoch: that one counts on before the hooks of the epoch's end save
+        epoch = loop.epoch_progress.current.ready - 1
+        over, batches = divmod(loop.epoch_loop.batch_progress.current.ready, self._batches())
+        return {"epoch": epoch + over, "batches": batches}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue there."""

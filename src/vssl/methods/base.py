@@ -103,6 +103,8 @@ class Method(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Embed what rebuilds the encoder and what it has seen: plain values and tensors, no pickled objects."""
+        if "loops" in checkpoint:
+            _as_after_the_last_batch(checkpoint["loops"]["fit_loop"])
         ours = checkpoint.get("vssl", {})
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit
         videos = self.global_step * self.effective_batch
@@ -147,6 +149,20 @@ class Method(LightningModule, ABC):
     def effective_batch(self) -> int:
         """Videos per optimizer step over all ranks and accumulated micro-batches."""
         return self.trainer.datamodule.batch_size * self.trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+
+
+def _as_after_the_last_batch(loop: dict[str, Any]) -> None:
+    """Turn the state saved at the end of an epoch into the one after its last batch, which Lightning resumes exactly.
+
+    Lightning 2.6 counts an epoch as processed before the hooks of its end save a checkpoint. With `max_steps` it
+    resumes from there by a surplus batch in the old epoch. The two states mean the same for everything else.
+    """
+    epoch, batch = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+    now = epoch["current"]
+    if now["ready"] == now["processed"] == now["completed"] + 1 and batch["is_last_batch"]:
+        for count in ("current", "total"):
+            epoch[count]["processed"] -= 1
+            batch[count]["completed"] -= 1
 
 
 def feature_std(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
