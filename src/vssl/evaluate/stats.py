@@ -3,6 +3,8 @@
 Videos cut from one source are not independent, so whole groups are drawn with replacement, not videos.
 """
 
+import functools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -89,18 +91,31 @@ def resample(
 
     A split of which a resample drew no group is left out of that resample's mean.
     """
-    rng = np.random.default_rng(seed)
-    num_groups = sums.shape[1]
-    block = max(1, _CELLS // num_groups)
     means = []
-    for start in range(0, num_resamples, block):
-        rows = min(block, num_resamples - start)
-        drawn = rng.integers(num_groups, size=(rows, num_groups)) + np.arange(rows)[:, None] * num_groups
-        weights = np.bincount(drawn.ravel(), minlength=rows * num_groups).reshape(rows, num_groups).astype(float)
+    for weights in _draws(sums.shape[1], num_resamples, seed):
         size = weights @ sizes.T
         per_split = np.divide(weights @ sums.T, size, out=np.zeros_like(size), where=size > 0)
         means.append(per_split.sum(axis=1) / np.maximum((size > 0).sum(axis=1), 1))
     return np.concatenate(means)
+
+
+def _draws(num_groups: int, num_resamples: int, seed: int) -> Iterable[np.ndarray]:
+    """Blocks (rows, groups) of how often each group is drawn; the rows of a table ask for the same draws again."""
+    block = max(1, _CELLS // num_groups)
+    if block >= num_resamples:
+        return (_block(num_groups, num_resamples, seed),)
+    rng = np.random.default_rng(seed)
+    return (_draw(num_groups, min(block, num_resamples - start), rng) for start in range(0, num_resamples, block))
+
+
+@functools.lru_cache(maxsize=4)
+def _block(num_groups: int, num_resamples: int, seed: int) -> np.ndarray:
+    return _draw(num_groups, num_resamples, np.random.default_rng(seed))
+
+
+def _draw(num_groups: int, rows: int, rng: np.random.Generator) -> np.ndarray:
+    drawn = rng.integers(num_groups, size=(rows, num_groups)) + np.arange(rows)[:, None] * num_groups
+    return np.bincount(drawn.ravel(), minlength=rows * num_groups).reshape(rows, num_groups).astype(float)
 
 
 def mean_of(found: list[Scores]) -> Scores:
