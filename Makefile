@@ -7,7 +7,7 @@ DATA   := data/toy
 DEMO   := runs/demo
 # one thread and two processes: the files of the suite go to whichever is free
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
-FIT    := $(BIN)/vssl fit --data.num_workers 2
+FIT    := $(BIN)/vssl fit --data.num_workers 1
 
 .PHONY: setup format check test test-slow test-gpu demo clean-demo
 
@@ -41,8 +41,8 @@ test-gpu: setup
 
 # the toy world, two methods, a random encoder of each kind, a table and a report; what exists is used again
 demo: $(DEMO)/vito.done $(DEMO)/vspp.done
-	$(BIN)/vssl evaluate $(DEMO)/vito $(DEMO)/vspp --data.manifest $(DATA)/shape/manifest.csv --label shape,colour
-	$(BIN)/vssl evaluate $(DEMO)/vito $(DEMO)/vspp --data.manifest $(DATA)/motion/manifest.csv --label speed,motion
+	$(BIN)/vssl evaluate $(DEMO)/vito --data.manifest $(DATA)/shape/manifest.csv --label shape,colour
+	$(BIN)/vssl evaluate $(DEMO)/vito $(DEMO)/vspp --data.manifest $(DATA)/motion/manifest.csv --label speed
 	$(BIN)/vssl compare $(DEMO)/vito $(DEMO)/vspp --html $(DEMO)/report.html
 
 $(DATA)/motion/manifest.csv: | setup
@@ -53,12 +53,12 @@ $(DATA)/shape/manifest.csv: | setup
 
 $(DEMO)/vito.done: $(DATA)/shape/manifest.csv
 	rm -rf $(DEMO)/vito
-	$(FIT) -c configs/method/toy/vito.yaml --data.manifest $< --trainer.max_steps 500 --run_dir $(DEMO)/vito
+	$(FIT) -c configs/method/toy/vito.yaml --data.manifest $< --trainer.max_steps 400 --run_dir $(DEMO)/vito
 	touch $@
 
 $(DEMO)/vspp.done: $(DATA)/motion/manifest.csv
 	rm -rf $(DEMO)/vspp
-	$(FIT) -c configs/method/toy/vspp.yaml --data.manifest $< --trainer.max_steps 500 --run_dir $(DEMO)/vspp
+	$(FIT) -c configs/method/toy/vspp.yaml --data.manifest $< --trainer.max_steps 400 --run_dir $(DEMO)/vspp
 	touch $@
 
 clean-demo:

@@ -7,11 +7,14 @@ class UserError(ValueError):
     The command line prints it as ``vssl: error: VALUE: RULE. REMEDY`` and exits with code 2.
     """
 
-    def __init__(self, value: object, rule: str, remedy: str = "") -> None:
+    def __init__(self, value: object, rule: str = "", remedy: str = "") -> None:
         self.value, self.rule, self.remedy = value, rule, remedy
         super().__init__(str(self))
 
     def __str__(self) -> str:
+        if not self.rule:  # raised in a loader worker: torch makes it anew from the text of the worker's traceback
+            last = str(self.value).strip().splitlines()[-1]
+            return last.partition("Error: ")[2] or last
         text = f"{self.value}: {self.rule.rstrip('.')}."
         return f"{text} {self.remedy}" if self.remedy else text
 

@@ -29,10 +29,14 @@ class OnlineKnn(Callback):
         self.size, self.k, self.temperature, self.every = size, k, temperature, every
         self._bank: list[tuple[Tensor, Tensor, Tensor]] = []
         self._groups: Tensor | None = None
+        self._labelled = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  # Lightning's hook
         """Read the source groups once; videos without a group stand for themselves."""
-        groups = trainer.datamodule.manifest.groups()  # type: ignore[attr-defined]  # set by trainer.fit
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit
+        # from the manifest, so that all ranks decide alike: a rank that skips a gather leaves the others waiting
+        self._labelled = bool((data.label_ids[data.rows] >= 0).any())
+        groups = data.manifest.groups()
         self._groups = torch.from_numpy(np.where(groups == 0, -1 - np.arange(len(groups)), groups))
 
     @torch.no_grad()
@@ -45,7 +49,7 @@ class OnlineKnn(Callback):
         batch_idx: int,  # noqa: ARG002  # Lightning's hook
     ) -> None:
         """Predict this batch from the bank, then add it."""
-        if not bool((batch.label >= 0).any()):
+        if not self._labelled:
             return
         assert self._groups is not None
         features, _ = gather(F.normalize(outputs["features"].float(), dim=-1))
@@ -66,4 +70,5 @@ class OnlineKnn(Callback):
         weights = torch.exp(near / self.temperature) * (near > -2.0)
         votes = torch.zeros(len(features), int(classes.max()) + 1, device=features.device)
         votes.scatter_add_(1, classes[index].clamp_min(0), weights * (classes[index] >= 0))
-        return (votes.argmax(-1) == labels)[labels >= 0].float().mean()
+        hits = (votes.argmax(-1) == labels) & (labels >= 0)
+        return hits.sum() / (labels >= 0).sum().clamp_min(1)

@@ -10,6 +10,8 @@ import yaml
 
 from support.cli import in_process, refused, vssl
 from vssl.cli import main
+from vssl.data.manifest import Manifest
+from vssl.data.toy import generate
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -131,12 +133,24 @@ MISTAKES = [
     (["-c", "nowhere.yaml"], ["nowhere.yaml"]),
     (["--model.backbone=vssl.backbones.Nothing"], ["vssl.backbones.Nothing"]),
     (["--trainer.max_epochs=many"], ["many", "max_epochs"]),
+    (["--trainer.max_step=4"], ["--trainer.max_step: unknown option", "max_steps"]),
+    (["--trainer.accelerator=gpux"], ["gpux", "cpu"]),
+    (["--trainer.overfit_batches=1"], ["overfit_batches", "limit_train_batches"]),
+    (["--trainer.max_steps=-1"], ["Set trainer.max_epochs or max_steps"]),
+    (["--model.views.views=1"], ["views.views=1"]),
+    (["--model.scales=9"], ["scales=9", "4 scales"]),
+    (["--model.augment.min_crop=7"], ["crop areas"]),
+    (["--model.backbone=NoSuch"], ["NoSuch: no such class"]),
+    (["-c", "broken.yaml"], ["broken.yaml", "not a YAML mapping"]),
+    (["-c", "unset.yaml"], ["nope"]),
 ]
 
 
 @pytest.mark.parametrize(("extra", "says"), MISTAKES, ids=lambda v: " ".join(v) if v[0].startswith("-") else "")
 def test_a_mistake_is_told_in_one_line(extra, says, toy_manifest, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    (tmp_path / "unset.yaml").write_text("trainer:\n  max_steps: ${nope.x}\n")
     argv = ["fit", "-c", TOY / "vito.yaml", f"--data.manifest={toy_manifest}", *SMALL, *extra]
     refused(in_process(capfd, *argv), *says)
     assert not (tmp_path / "runs").exists()  # nothing is left behind
@@ -147,3 +161,26 @@ def test_a_run_directory_is_not_used_twice(toy_manifest, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()
     refused(vssl(*argv, check=False), "already holds a run", "--ckpt_path")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_video_that_went_bad_is_named_in_one_line(workers, tmp_path):
+    manifest = generate(tmp_path / "toy", 20, 0, "constant", 1)
+    rows = Manifest.load(manifest)
+    bad = rows.file(int(rows.rows(1, "train")[5]))
+    bad.write_bytes(bad.read_bytes()[:2000])
+    argv = ["-c", TOY / "vito.yaml", f"--data.manifest={manifest}", *SMALL, f"--data.num_workers={workers}"]
+    done = vssl("fit", *argv, f"--run_dir={tmp_path / 'run'}", check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("vssl: error: ")
+    assert bad.name in last
+    assert "vssl data check" in last
+
+
+def test_a_checkpoint_of_another_method_is_refused(toy_manifest, tmp_path, capfd):
+    run = tmp_path / "run"
+    vssl("fit", "-c", TOY / "vspp.yaml", f"--data.manifest={toy_manifest}", *SMALL, f"--run_dir={run}")
+    argv = ["fit", "-c", TOY / "vito.yaml", f"--data.manifest={toy_manifest}", *SMALL, f"--ckpt_path={run}"]
+    refused(in_process(capfd, *argv), "a checkpoint of vssl.methods.vspp.VSPP, not of vssl.methods.vito.VITO")

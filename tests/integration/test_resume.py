@@ -4,15 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from support.cli import ENV, vssl
 from support.plugins import installed
 from support.ranks import run_ranks
-from support.runs import difference, trained, vito, vspp
+from support.runs import SGD, difference, trained, vito, vspp
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +101,41 @@ def test_every_checkpoint_continues_to_the_same_weights(saved, steps_saved, toy_
     folder, settings, end = steps_saved
     again = trained(vito, toy_manifest, ckpt_path=str(folder / f"{saved}.ckpt"), **settings)
     assert difference(end, again) == 0.0
+
+
+class StopAt(Callback):
+    """What trainer.max_time and a full disk's handler do: ask for an end in the middle of an epoch."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.should_stop or trainer.global_step == self.step
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("step", [4, 5])
+def test_a_run_that_was_asked_to_stop_in_mid_epoch_continues_exactly(length, step, toy_manifest, tmp_path):
+    settings = {**LENGTHS[length], "enable_checkpointing": True}
+    end = trained(vito, toy_manifest, **settings)
+    saver = ModelCheckpoint(tmp_path, save_last=True)
+    part = trained(vito, toy_manifest, callbacks=[saver, StopAt(step)], **settings)
+    assert difference(end, part) > 0.0
+    again = trained(vito, toy_manifest, ckpt_path=str(tmp_path / "last.ckpt"), **settings)
+    assert difference(end, again) == 0.0
+
+
+def test_a_longer_run_goes_on_where_the_shorter_one_ended(toy_manifest, tmp_path):
+    """With a schedule that does not know the length, 4 steps and then 12 are 12."""
+    shared = {"enable_checkpointing": True}
+    end = trained(constant, toy_manifest, steps=12, **shared)
+    trained(constant, toy_manifest, steps=4, callbacks=[ModelCheckpoint(tmp_path, save_last=True)], **shared)
+    again = trained(constant, toy_manifest, steps=12, ckpt_path=str(tmp_path / "last.ckpt"), **shared)
+    assert difference(end, again) == 0.0
+
+
+def constant():
+    return vspp(replace(SGD, schedule="constant", warmup=0))
 
 
 def test_a_checkpoint_of_one_process_continues_on_two(toy_manifest, tmp_path):

@@ -1,6 +1,7 @@
 """The command line: looks at the first word and imports what that command needs, nothing before."""
 
 import importlib
+import os
 import sys
 
 from vssl._version import __version__
@@ -31,6 +32,9 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0, or 2 after a mistake of the user's, told in one line on standard error.
     """
     argv = sys.argv[1:] if argv is None else argv
+    # loader processes share the cores with the training threads, and OpenMP's threads spin while they wait: on two busy
+    # cores that quartered the speed of training
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())  # noqa: T201  # the command line's output
         return 0
@@ -47,6 +51,31 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"vssl: error: {error}", file=sys.stderr)  # noqa: T201  # the command line's output
         return 2
+    except KeyboardInterrupt:
+        print("vssl: interrupted; what was finished is kept", file=sys.stderr)  # noqa: T201  # the command line's output
+        return 130
     except BrokenPipeError:  # the reader of our output went away, e.g. `vssl methods | head`
         sys.stderr.close()
         return 0
+    except Exception as error:
+        text = foreseen(error)
+        if text is None:
+            raise
+        print(f"vssl: error: {text}", file=sys.stderr)  # noqa: T201  # the command line's output
+        return 2
+
+
+def foreseen(error: BaseException) -> str | None:
+    """One line for what libraries raise when a user errs, told by name so that none is imported; None: our mistake."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {(error.strerror or 'cannot be used').lower()}."
+    kind = type(error)
+    home = kind.__module__.partition(".")[0]
+    if home in ("omegaconf", "yaml") or kind.__name__ == "MisconfigurationException":
+        return " ".join(str(error).split())
+    return None

@@ -1,6 +1,7 @@
 """`vssl evaluate CKPT... --data.manifest M`: score frozen encoders beside their random initialisations."""
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,10 @@ def _evaluate(args: argparse.Namespace, protocol: "Protocol", console: Any) -> "
     labels = [name for text in args.label for name in text.split(",")] or [data.get("label") or "label"]
     encoders = _encoders(args, protocol, manifest)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise UserError(f"--device {device}", "a device is auto, cpu, cuda or cuda:N", "Try --device cpu.")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {device}", "PyTorch finds no GPU here", "Try --device cpu.")
     workers = data.get("num_workers", -1)  # -1, as in data.num_workers: the machine decides
     settings = run.Settings(
         num_workers=workers if workers >= 0 else min(os.cpu_count() or 1, 8),

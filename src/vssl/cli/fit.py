@@ -66,5 +66,6 @@ def _say_what_matters() -> None:
         ".*is smaller than the logging interval.*",  # a short run
         ".*exists and is not empty.*",  # the run directory holds our record; metrics.csv was moved aside
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+        ".*your dataloader is not resumable.*",  # ours is: the sampler goes on where the checkpoint was taken
     ):
         warnings.filterwarnings("ignore", message=message)

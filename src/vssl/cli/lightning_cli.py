@@ -17,9 +17,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vssl import checkpoint, plugins
 from vssl.backbones.base import Backbone
-from vssl.cli.messages import one_line, settings, user_error
+from vssl.cli.messages import one_line, settings
 from vssl.cli.run import RunRecord, keep_metrics, run_directory
 from vssl.data.module import VideoDataModule
+from vssl.errors import UserError
 from vssl.methods.base import Method
 from vssl.probe import OnlineKnn
 
@@ -47,7 +48,12 @@ def _subclasses(cls: type) -> Iterator[type]:
 
 
 class _ProgressBar(RichProgressBar):
-    """Without the logger's version, which says nothing here."""
+    """Says how far the whole run is, and not the logger's version."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        epochs, steps = self.trainer.max_epochs, self.trainer.max_steps
+        text = f"epoch {current_epoch + 1}" + (f"/{epochs}" if epochs and epochs > 0 else "")
+        return text + (f", step {self.trainer.global_step}/{steps}" if steps > 0 else "")
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
@@ -73,7 +79,8 @@ class FitCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             parser_class=FitParser,
-            parser_kwargs={"parser_mode": "omegaconf+", "prog": "vssl fit"},
+            # a misspelt option is a mistake, not an abbreviation
+            parser_kwargs={"parser_mode": "omegaconf+", "prog": "vssl fit", "allow_abbrev": False},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # it would put hyper-parameters into checkpoints
             run=False,
@@ -97,18 +104,27 @@ class FitCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build; a mistake found by a constructor is the user's, not a traceback."""
         if self.config.get("ckpt_path"):
-            checkpoint.read(self.config["ckpt_path"])  # refuses what is missing, truncated or unsafe in one line
-        try:
-            super().instantiate_classes()
-        except ValueError as error:
-            ours = user_error(error)
-            if ours is None:
-                raise
-            raise ours from None
+            self._check_checkpoint()
+        super().instantiate_classes()
+
+    def _check_checkpoint(self) -> None:
+        """Refuse in one line what is missing, truncated, unsafe or of another method; a run means its last one."""
+        found = checkpoint.read(self.config["ckpt_path"])
+        wanted = self.config["model"]["class_path"]
+        if found.method != wanted:
+            raise UserError(
+                found.path, f"a checkpoint of {found.method}, not of {wanted}", "Give that run's --ckpt_path."
+            )
+        self.config["ckpt_path"] = str(found.path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with vssl's loggers and callbacks, unless the configuration names its own loggers."""
         given = dict(self._get(self.config_init, "trainer", default={}))
+        if given.get("max_steps", -1) == -1 and given.get("max_epochs") in (None, -1):
+            raise UserError("trainer", "schedules need the length of the run", "Set trainer.max_epochs or max_steps.")
+        if given.get("overfit_batches"):
+            value = f"trainer.overfit_batches={given['overfit_batches']}"
+            raise UserError(value, "it would replace the sampler", "Use trainer.limit_train_batches.")
         method = type(self.model).__name__.lower()
         self.run = run_directory(self.config.get("run_dir"), method, self.config.get("ckpt_path"))
         logger.info("run: %s", self.run)
@@ -127,7 +143,10 @@ class FitCLI(LightningCLI):
         # a saved configuration reruns elsewhere: where this run lies and what it continued is not part of it
         text = self.parser.dump(self.config.clone(with_meta=False), skip_none=False)
         text = re.sub(r"(?m)^(run_dir|ckpt_path):.*$", r"\1: null", text)
-        return super()._instantiate_trainer(config, [*callbacks, *self._callbacks(config, text)])
+        try:
+            return super()._instantiate_trainer(config, [*callbacks, *self._callbacks(config, text)])
+        except ValueError as error:  # Lightning's word on an accelerator or precision that does not exist
+            raise UserError("trainer", " ".join(str(error).split()), "") from error
 
     def _callbacks(self, config: dict[str, Any], text: str) -> list[Callback]:
         chosen: list[Callback] = [RunRecord(self.run, text, self.argv), OnlineKnn()]

@@ -3,11 +3,14 @@
 import argparse
 import re
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
     """Prints `vssl: error: VALUE: RULE. REMEDY` and exits with code 2: no usage block."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)  # a misspelt option is a mistake, not an abbreviation
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments, and leave."""

@@ -25,10 +25,16 @@ _PACKAGES = ("vssl", "torch", "torchvision", "lightning", "timm", "pytorchvideo"
 def run_directory(given: str | None, method: str, ckpt_path: str | None) -> Path:
     """Choose the run's folder: the one given, the one a resumed checkpoint lies in, or runs/METHOD-TIME.
 
-    All ranks agree: the first process leaves its choice in the environment of the others.
+    All ranks agree: processes that Lightning starts find the first one's choice in their environment; those that
+    torchrun or SLURM start are given one.
     """
-    if _ENV in os.environ and int(os.environ.get("LOCAL_RANK", "0")) > 0:
+    rank = int(getattr(rank_zero_only, "rank", None) or 0)  # Lightning reads it off the launcher's variables
+    if rank > 0 and _ENV in os.environ:
         return Path(os.environ[_ENV])
+    if given is None and ckpt_path is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("--run_dir", "processes that torchrun or SLURM start need one name", "Give --run_dir.")
+    if rank > 0 and given is not None:
+        return Path(given)
     if given is not None:
         path = Path(given)
     elif ckpt_path is not None and (Path(ckpt_path).parent.parent / "config.yaml").is_file():
@@ -39,12 +45,9 @@ def run_directory(given: str | None, method: str, ckpt_path: str | None) -> Path
         while path.exists():
             path, number = stem.with_name(f"{stem.name}-{number}"), number + 1
     if ckpt_path is None and (path / "config.yaml").exists():
-        raise UserError(
-            path,
-            "already holds a run",
-            f"Choose another --run_dir, or continue it: --ckpt_path {path / 'checkpoints' / 'last.ckpt'}",
-        )
-    path.mkdir(parents=True, exist_ok=True)
+        last = path / "checkpoints" / "last.ckpt"
+        way = f"or continue it: --ckpt_path {last}" if last.is_file() else "or remove it: it has no checkpoint"
+        raise UserError(path, "already holds a run", f"Choose another --run_dir, {way}.")
     os.environ[_ENV] = str(path)
     return path
 
@@ -84,6 +87,7 @@ class RunRecord(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  # Lightning's hook
         """Write the record; a resumed run adds files and overwrites none."""
         self._began = time.monotonic()
+        self.run.mkdir(parents=True, exist_ok=True)
         number = len(list(self.run.glob("config*.yaml")))
         suffix = f".resumed{number}" if number else ""
         (self.run / f"config{suffix}.yaml").write_text(self.config, encoding="utf-8")
@@ -124,17 +128,17 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": versions,
-        "git": _git_state(),
+        "git": {"working_directory": _git_state(Path.cwd()), "vssl": _git_state(Path(__file__).parent)},
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         "executable": Path(sys.executable).name,
     }
 
 
-def _git_state() -> dict[str, Any] | None:
+def _git_state(folder: Path) -> dict[str, Any] | None:
     def git(*words: str) -> str | None:
         if shutil.which("git") is None:
             return None
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")

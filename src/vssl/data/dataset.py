@@ -33,15 +33,18 @@ class VideoDataset(Dataset[Sample]):
         self.manifest, self.recipe, self.labels, self.seed = manifest, recipe, labels, seed
         self.backend: Backend = backend
 
+    def plan(self, key: Key) -> Plan:
+        """Which frames the sample of `key` takes."""
+        rng = seeded(self.seed, key.epoch, key.row, key.copy, "plan")
+        return self.recipe.sampler(self.manifest.meta(key.row), rng)
+
     def __getitem__(self, key: Key) -> Sample:
         """The sample of `key`.
 
         Raises:
             ReadError: A frame that the manifest promises does not decode.
         """
-        meta = self.manifest.meta(key.row)
-        rng = seeded(self.seed, key.epoch, key.row, key.copy, "plan")
-        plan = self.recipe.sampler(meta, rng)
+        meta, plan = self.manifest.meta(key.row), self.plan(key)
         drawn = draw(self.recipe.views, plan, meta, seed=self.seed, key=key)
         indices = torch.unique(torch.cat([p.flatten() for p in plan.views.values()]))  # sorted
         frames = read(self.manifest.video(key.row), indices, self.backend)  # (n, 3, h, w)

@@ -12,14 +12,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from vssl.data.dataset import VideoDataset
+from vssl.data.dataset import VideoDataset, check
 from vssl.data.manifest import Manifest
 from vssl.data.reader import Backend, choose_backend
 from vssl.data.sampler import EpochSampler
 from vssl.distributed import rank, world_size
 from vssl.errors import UserError
 from vssl.seeds import seeded
-from vssl.types import Sample
+from vssl.types import Key, Sample
 from vssl.views.plan import Recipe
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,15 @@ class VideoDataModule(LightningDataModule):
         self.backend: Backend
         self.backend, self.reader_choice = choose_backend(reader, self.manifest)
         self._epoch, self._skip = 0, 0
+        # what cannot work fails here, in one line, and not in a worker once training runs
+        key = Key(0, int(self.rows[0]), 0, 0)
+        dataset = self._dataset()
+        check(dataset[key], dataset.plan(key), recipe)
+
+    def _dataset(self) -> VideoDataset:
+        return VideoDataset(
+            self.manifest, recipe=self.recipe, labels=self.label_ids, seed=self.seed, backend=self.backend
+        )
 
     def _accepted(self, rows: np.ndarray) -> np.ndarray:
         accepts = self.recipe.sampler.accepts
@@ -138,11 +147,8 @@ class VideoDataModule(LightningDataModule):
             rank=rank(),
             world_size=world,
         )
-        dataset = VideoDataset(
-            self.manifest, recipe=self.recipe, labels=self.label_ids, seed=self.seed, backend=self.backend
-        )
         return DataLoader(
-            dataset,
+            self._dataset(),
             batch_size=self.batch_size // world,
             sampler=sampler,
             num_workers=self.num_workers,

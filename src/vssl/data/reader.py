@@ -53,15 +53,15 @@ class Video(NamedTuple):
     """Runs of verified key frames (see parse_keys); "" means: frame 0 alone."""
 
 
-class ReadError(Exception):
+class ReadError(UserError):
     """A file that could not be decoded where it could when it was indexed."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
+    def __init__(self, path: str, reason: str = "") -> None:
+        super().__init__(path, reason, "vssl data check MANIFEST names every file that went bad.")
         self.path, self.reason = path, reason
 
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+    def __reduce__(self) -> Any:
+        return type(self), (self.path, self.reason)
 
 
 @runtime_checkable

@@ -127,7 +127,10 @@ class Method(LightningModule, ABC):
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps per epoch, known without building a loader (which would lose its resume position)."""
-        batches = self.trainer.datamodule.batches_per_epoch  # type: ignore[attr-defined]  # set by trainer.fit
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            raise UserError("trainer.fit", "schedules need the datamodule", "Pass datamodule=VideoDataModule(...).")
+        batches = data.batches_per_epoch
         limit = self.trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         return max(1, -(-batches // self.trainer.accumulate_grad_batches))
@@ -154,14 +157,17 @@ class Method(LightningModule, ABC):
 def _as_after_the_last_batch(loop: dict[str, Any]) -> None:
     """Turn the state saved at the end of an epoch into the one after its last batch, which Lightning resumes exactly.
 
-    Lightning 2.6 counts an epoch as processed before the hooks of its end save a checkpoint. With `max_steps` it
-    resumes from there by a surplus batch in the old epoch. The two states mean the same for everything else.
+    Lightning 2.6 counts an epoch as processed before the hooks of its end save a checkpoint, also where `max_steps`,
+    `max_time` or `should_stop` ended it early. It then resumes by a surplus batch in the old epoch, or leaves out the
+    rest of it. The two states mean the same for everything else.
     """
     epoch, batch = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
     now = epoch["current"]
-    if now["ready"] == now["processed"] == now["completed"] + 1 and batch["is_last_batch"]:
+    if now["ready"] == now["processed"] > 0:
+        ended = now["completed"] == now["processed"]  # saved after the run, not by a hook of the epoch's end
         for count in ("current", "total"):
             epoch[count]["processed"] -= 1
+            epoch[count]["completed"] -= ended
             batch[count]["completed"] -= 1
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from vssl.backbones.base import Backbone
 from vssl.distributed import gather
 from vssl.ema import Ema, Momentum
+from vssl.errors import UserError
 from vssl.heads import AttentionPool, mlp
 from vssl.losses.contrastive import info_nce
 from vssl.methods.base import Method
@@ -131,6 +132,10 @@ class VITO(Method):
         momentum: Momentum = Momentum(),
     ) -> None:
         super().__init__(backbone, optim)
+        if views.views < 2:
+            raise UserError(f"views.views={views.views}", "the loss is between views of a video", "Try views.views=3.")
+        if not 1 <= scales <= len(backbone.map_dims):
+            raise UserError(f"scales={scales}", f"this encoder has {len(backbone.map_dims)} scales", "Try scales=2.")
         card = backbone.input
         view = View(augment.rows(), size=augment.size or card.size, mean=card.mean, std=card.std)
         self.recipe = Recipe(sampler=views, views={"frames": view})
@@ -159,11 +164,11 @@ class VITO(Method):
             target = self.teacher_head.teacher(self.teacher_backbone.teacher.maps(rows, last=self.scales))
         online, target = (z.float().unflatten(0, frames.shape[:2]) for z in (online, target))  # (B, V, P)
         keys, offset = gather(target)  # (G B, V, P)
-        loss = pairwise_loss(online, keys, offset, negatives=self.negatives, temperature=self.temperature)
-        with torch.no_grad():
-            agree = F.cosine_similarity(online[:, 0], target[:, 1], dim=-1).mean() if online.shape[1] > 1 else loss * 0
+        with torch.autocast(self.device.type, enabled=False):  # it would take the logits back to half precision
+            loss = pairwise_loss(online, keys, offset, negatives=self.negatives, temperature=self.temperature)
+        agree = F.cosine_similarity(online[:, 0].detach(), target[:, 1], dim=-1).mean()
         pooled = maps[-1].detach().mean(dim=(2, 3, 4)).unflatten(0, frames.shape[:2]).mean(1)
-        return StepOutput(loss, {"positive_cosine": agree.detach()}, pooled)
+        return StepOutput(loss, {"positive_cosine": agree}, pooled)
 
 
 def pairwise_loss(
