@@ -156,11 +156,13 @@ def test_a_mistake_is_told_in_one_line(extra, says, toy_manifest, tmp_path, capf
     assert not (tmp_path / "runs").exists()  # nothing is left behind
 
 
-def test_a_run_directory_is_not_used_twice(toy_manifest, tmp_path):
+def test_a_run_directory_is_not_used_twice(toy_manifest, tmp_path, capfd):
     argv = ["fit", "-c", TOY / "vito.yaml", f"--data.manifest={toy_manifest}", *SMALL, f"--run_dir={tmp_path / 'run'}"]
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "config.yaml").touch()
-    refused(vssl(*argv, check=False), "already holds a run", "--ckpt_path")
+    refused(in_process(capfd, *argv), "already holds a run", "it has no checkpoint")
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    refused(in_process(capfd, *argv), "already holds a run", "continue it: --ckpt_path", "last.ckpt")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -52,12 +52,11 @@ def run(argv: list[str]) -> Any:
 def _say_what_matters() -> None:
     """Our lines and everybody's warnings to standard error, each once."""
     ours = logging.getLogger("vssl")
-    if not ours.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("vssl: %(message)s"))
-        ours.addHandler(handler)
-        ours.setLevel(logging.INFO)
-        ours.propagate = False
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("vssl: %(message)s"))
+    ours.handlers = [handler]
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

@@ -127,8 +127,6 @@ class FitCLI(LightningCLI):
             raise UserError(value, "it would replace the sampler", "Use trainer.limit_train_batches.")
         method = type(self.model).__name__.lower()
         self.run = run_directory(self.config.get("run_dir"), method, self.config.get("ckpt_path"))
-        logger.info("run: %s", self.run)
-        logger.info("data: %s", self.datamodule.summary())
         if given.get("logger") in (None, True):
             if self.config.get("ckpt_path"):
                 rank_zero_only(keep_metrics)(self.run)
@@ -137,7 +135,10 @@ class FitCLI(LightningCLI):
                 CSVLogger(self.run, name="", version="", flush_logs_every_n_steps=50),
             ]
         kwargs["default_root_dir"] = str(self.run)
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        logger.info("run: %s", self.run)
+        logger.info("data: %s", self.datamodule.summary())
+        return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         # a saved configuration reruns elsewhere: where this run lies and what it continued is not part of it
