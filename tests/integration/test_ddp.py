@@ -3,7 +3,7 @@
 import pytest
 
 from support.ranks import run_ranks
-from support.runs import difference, trained, vito, vspp
+from support.runs import difference, moclr, trained, vito, vito_predictor, vspp
 
 LIMIT = 1e-6
 pytestmark = pytest.mark.slow
@@ -17,7 +17,7 @@ def _rank(_, world, build, manifest, gather_off):
     return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp")
 
 
-@pytest.mark.parametrize("build", [vito, vspp])
+@pytest.mark.parametrize("build", [vito, vito_predictor, moclr, vspp])
 def test_two_processes_equal_one(build, toy_manifest):
     alone = trained(build, toy_manifest, exact_norms=True)
     first, second = run_ranks(_rank, build, str(toy_manifest), False)

@@ -110,6 +110,8 @@ class VITO(Method):
         pooling: "attention" (VITO) or "mean" (with scales=1: MoCLR).
         scales: How many of the last stages are pooled and concatenated.
         attention_hidden: Hidden width of the attention scorer.
+        predictor: "mlp" puts BYOL's and DetCon's predictor, of the projector's widths, behind the online projector
+            alone; the text has none.
         negatives: "all_views": every view of the other videos; "cross_view": only the view that is predicted.
         temperature: Of the softmax.
         momentum: Of the teacher.
@@ -126,6 +128,7 @@ class VITO(Method):
         pooling: Literal["attention", "mean"] = "attention",
         scales: int = 2,
         attention_hidden: int = 512,
+        predictor: Literal["none", "mlp"] = "none",
         negatives: Literal["all_views", "cross_view"] = "all_views",
         temperature: float = 0.1,
         momentum: Momentum = Momentum(),
@@ -141,6 +144,8 @@ class VITO(Method):
         )
         self.teacher_backbone = Ema(backbone, momentum)
         self.teacher_head = Ema(self.head, momentum)
+        # the teacher has none: it is what makes the two sides differ
+        self.predict = mlp(projector.out, projector.hidden, projector.out) if predictor == "mlp" else nn.Identity()
         self.scales = scales
         self.negatives: Literal["all_views", "cross_view"] = negatives
         self.temperature = temperature
@@ -154,7 +159,7 @@ class VITO(Method):
         frames = self.view(batch, "frames")  # (B, V, 1, C, H, W)
         rows = frames.flatten(0, 1)
         maps = self.backbone.maps(rows, last=self.scales)
-        online = self.head(maps)
+        online = self.predict(self.head(maps))
         with torch.no_grad():
             target = self.teacher_head.teacher(self.teacher_backbone.teacher.maps(rows, last=self.scales))
         online, target = (z.float().unflatten(0, frames.shape[:2]) for z in (online, target))  # (B, V, P)
