@@ -21,6 +21,7 @@ from vssl.cli.messages import one_line, settings, user_error
 from vssl.cli.run import RunRecord, keep_metrics, run_directory
 from vssl.data.module import VideoDataModule
 from vssl.methods.base import Method
+from vssl.pictures import Pictures
 from vssl.probe import OnlineKnn
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ class FitCLI(LightningCLI):
         return super()._instantiate_trainer(config, [*callbacks, *self._callbacks(config, text)])
 
     def _callbacks(self, config: dict[str, Any], text: str) -> list[Callback]:
-        chosen: list[Callback] = [RunRecord(self.run, text, self.argv), OnlineKnn()]
+        chosen: list[Callback] = [RunRecord(self.run, text, self.argv), OnlineKnn(), Pictures()]
         if config.get("enable_checkpointing") is not False:
             folder = Path(self.run) / "checkpoints"
             shared: dict[str, Any] = {"dirpath": folder, "save_last": True, "enable_version_counter": False}

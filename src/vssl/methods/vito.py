@@ -170,6 +170,24 @@ class VITO(Method):
         pooled = maps[-1].detach().mean(dim=(2, 3, 4)).unflatten(0, frames.shape[:2]).mean(1)
         return StepOutput(loss, {"positive_cosine": agree.detach()}, pooled)
 
+    def pictures(self, batch: Batch) -> dict[str, Float[Tensor, "rows columns 3 h w"]]:
+        """`attention`: per view its frame, then the frame as each scale's mask lights it; no mask, no picture."""
+        if self.head.pool is None:
+            return {}
+        frames = self.view(batch, "frames")
+        rows, view = frames.flatten(0, 1), self.recipe.views["frames"]
+        maps = self.backbone.maps(rows, last=self.scales)
+        mean, std = (rows.new_tensor(values).view(3, 1, 1) for values in (view.mean, view.std))
+        pixels = rows[:, 0].mul(std).add(mean).clamp(0, 1)  # (B V, 3, H, W)
+        lit = [pixels]
+        for scale, mask in zip(maps, self.head.pool.masks(maps), strict=True):
+            mask = mask / mask.amax(dim=-1, keepdim=True)
+            light = F.interpolate(
+                mask.unflatten(-1, scale.shape[-2:])[:, None], size=pixels.shape[-2:], mode="bilinear"
+            )
+            lit.append(pixels * light)
+        return {"attention": torch.stack(lit, 1).unflatten(0, frames.shape[:2]).flatten(1, 2)}
+
 
 def pairwise_loss(
     online: Float[Tensor, "b v p"],
