@@ -1,11 +1,13 @@
 """The monitors must not move the needle: weights with and without them are bit-identical."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torchvision.io import decode_image
 
 from support.runs import moclr, trained, vito, vspp
 from vssl.pictures import Pictures
@@ -37,7 +39,8 @@ def shown(folder):
     """Tag -> steps and the pictures themselves, as TensorBoard stores them."""
     events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
     images = {tag: events.Images(tag) for tag in events.Tags()["images"]}
-    pixels = lambda e: decode_image(torch.frombuffer(bytearray(e.encoded_image_string), dtype=torch.uint8))  # noqa: E731
+    opened = lambda e: np.array(Image.open(io.BytesIO(e.encoded_image_string)))  # noqa: E731
+    pixels = lambda e: torch.from_numpy(opened(e)).permute(2, 0, 1)  # noqa: E731
     return {tag: ([e.step for e in found], [pixels(e) for e in found]) for tag, found in images.items()}
 
 
