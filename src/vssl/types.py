@@ -18,6 +18,8 @@ class VideoMeta(NamedTuple):
     width: int
     cuts: tuple[int, ...] | None = None
     """First frame of every shot but the first; None: never searched."""
+    row: int = 0
+    """Row of the manifest: a sampler that draws once per video, for every epoch alike, seeds itself from it."""
 
 
 class Key(NamedTuple):

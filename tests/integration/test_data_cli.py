@@ -167,7 +167,9 @@ def test_files_that_are_not_there_are_user_errors(tmp_path):
         main(["check", str(tmp_path / "m.csv")])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["index", "--help"], ["check", "--help"], ["toy", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["index", "--help"], ["check", "--help"], ["toy", "--help"], ["curate", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments):
     code = (
         "import sys\nfrom vssl.cli.data import main\n"

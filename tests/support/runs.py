@@ -12,14 +12,22 @@ from vssl.backbones.tiny import TinyImage, TinyVideo
 from vssl.methods.vito import VITO, ByolAugment, Projector
 from vssl.methods.vspp import VSPP
 from vssl.optim import Optim
-from vssl.views import Augment, PacedClips
+from vssl.views import Augment, PacedClips, WindowFrames
 
 SGD = Optim(name="sgd", lr=0.1, weight_decay=1e-4, schedule="cosine", warmup=2, unit="step")
 
 
-def vito(optim=SGD):
+def vito(optim=SGD, **variant):
     augment = ByolAugment(size=24)
-    return VITO(TinyImage(4), augment=augment, optim=optim, projector=Projector(16, 8), attention_hidden=8)
+    return VITO(TinyImage(4), augment=augment, optim=optim, projector=Projector(16, 8), attention_hidden=8, **variant)
+
+
+def vito_predictor():
+    return vito(predictor="mlp")
+
+
+def moclr():
+    return vito(pooling="mean", scales=1, views=WindowFrames(scheme="delta", gap_s=0.0))
 
 
 def vspp(optim=SGD):

@@ -1,4 +1,4 @@
-"""`vssl data`: make a manifest, check one, render the toy world. Imports at the top stay light: --help is fast."""
+"""`vssl data`: make, check and curate a manifest, render the toy world. Top imports are light: --help is fast."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from vssl.cli.parser import Parser
+from vssl.errors import UserError
 
 LAYOUT_NAMES = ("ucf101", "hmdb51", "folder", "csv")
 
@@ -18,7 +19,7 @@ def main(argv: list[str]) -> int:
         argv: What follows `vssl data`.
 
     Returns:
-        Exit code: 0; 1 where check finds a file bad, missing or changed, or index finds none readable.
+        Exit code: 0; 1 where check finds a file bad, missing or changed, index finds none readable, curate keeps none.
 
     Raises:
         UserError: A file, folder or value given is wrong.
@@ -28,8 +29,9 @@ def main(argv: list[str]) -> int:
     _add_index(commands.add_parser("index", help="probe every video below ROOT and write a manifest"))
     _add_check(commands.add_parser("check", help="probe the videos of a manifest again and compare"))
     _add_toy(commands.add_parser("toy", help="render the toy world: small videos with known factors"))
+    _add_curate(commands.add_parser("curate", help="keep the videos in which a classifier sees what was searched for"))
     arguments = parser.parse_args(argv)
-    return {"index": _index, "check": _check, "toy": _toy}[arguments.command](arguments)
+    return {"index": _index, "check": _check, "toy": _toy, "curate": _curate}[arguments.command](arguments)
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +63,30 @@ def _add_toy(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
 
 
+def _add_curate(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "VideoNet's rule (VITO): a video stays if it is long enough and the class it was retrieved for is the "
+        "classifier's top-1 in at least one of its first frames. A killed run continues with the same command."
+    )
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="a .csv written by vssl data index")
+    parser.add_argument("--classifier", required=True, metavar="NAME", help="timm model")
+    parser.add_argument("--weights", required=True, metavar="PATH", type=Path, help="its local state-dict file")
+    parser.add_argument("--queries", required=True, metavar="FILE", type=Path, help="CSV: path,class (index)")
+    parser.add_argument("--out", required=True, metavar="MANIFEST", type=Path, help="the .csv to write")
+    parser.add_argument("--root", metavar="R", type=Path, help="where the videos are now")
+    parser.add_argument("--min-seconds", metavar="S", type=_not_negative, default=10.0, help="shortest (default 10)")
+    parser.add_argument("--first-frames", metavar="N", type=_positive, default=100, help="looked at (default 100)")
+    parser.add_argument(
+        "--model-kwargs", metavar="K=V", nargs="+", default=[], help="timm arguments: key=value, or one JSON object"
+    )
+    parser.add_argument(
+        "--mean", metavar="M", nargs="+", type=float, help="input mean, 1 or 3 values (default: timm's)"
+    )
+    parser.add_argument("--std", metavar="D", nargs="+", type=float, help="input deviation, likewise")
+    parser.add_argument("--size", metavar="PX", type=_positive, default=224, help="side of the crop (default 224)")
+    _add_workers(parser)
+
+
 def _add_probing(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
     parser.add_argument("--timeout-s", metavar="S", type=_seconds, default=60.0, help="limit for one file (default 60)")
@@ -87,6 +113,30 @@ def _seconds(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
     return number
+
+
+def _not_negative(text: str) -> float:
+    return 0.0 if text in ("0", "0.0") else _seconds(text)
+
+
+def _model_kwargs(words: list[str]) -> dict[str, object]:
+    """`key=value` words (values as JSON where they are JSON, else text), or JSON objects."""
+    found: dict[str, object] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        try:
+            if word.startswith("{"):
+                found |= json.loads(word)
+                continue
+        except ValueError as error:
+            raise UserError(word, f"is not JSON ({error})", "Write key=value") from error
+        if not equals or not key.isidentifier():
+            raise UserError(word, "is no key=value", "Write e.g. pad_type=same")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:  # plain text needs no quotes
+            found[key] = value
+    return found
 
 
 def _index(arguments: argparse.Namespace) -> int:
@@ -130,3 +180,36 @@ def _toy(arguments: argparse.Namespace) -> int:
     )
     sys.stdout.write(f"wrote {manifest}\n")
     return 0
+
+
+def _curate(arguments: argparse.Namespace) -> int:
+    from vssl.data.classifier import Classifier
+    from vssl.data.curate import Rule, curate
+    from vssl.data.manifest_stream import ManifestStream
+
+    source = ManifestStream(arguments.manifest, arguments.root)
+    classifier = Classifier(
+        arguments.classifier,
+        arguments.weights,
+        model_kwargs=_model_kwargs(arguments.model_kwargs),
+        mean=_triple(arguments.mean),
+        std=_triple(arguments.std),
+        size=arguments.size,
+    )
+    report = curate(
+        source,
+        classifier,
+        queries=arguments.queries,
+        out=arguments.out,
+        rule=Rule(arguments.min_seconds, arguments.first_frames),
+        num_workers=arguments.workers,
+    )
+    kept, videos = report["verdicts"]["kept"], report["videos"]
+    dropped = ", ".join(f"{n} {name}" for name, n in report["verdicts"].items() if n and name != "kept")
+    sys.stdout.write(f"{kept} of {videos} videos kept ({100 * kept / max(1, videos):.1f} %); dropped: {dropped or 0}\n")
+    sys.stdout.write(f"wrote {arguments.out}; why: {arguments.out.with_suffix('.curation.jsonl')}\n")
+    return 0 if kept else 1
+
+
+def _triple(values: list[float] | None) -> list[float] | None:
+    return values * 3 if values is not None and len(values) == 1 else values

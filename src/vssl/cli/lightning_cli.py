@@ -22,6 +22,7 @@ from vssl.cli.run import RunRecord, keep_metrics, run_directory
 from vssl.data.module import VideoDataModule
 from vssl.errors import UserError
 from vssl.methods.base import Method
+from vssl.pictures import Pictures
 from vssl.probe import OnlineKnn
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class FitCLI(LightningCLI):
             raise UserError("trainer", " ".join(str(error).split()), "") from error
 
     def _callbacks(self, config: dict[str, Any], text: str) -> list[Callback]:
-        chosen: list[Callback] = [RunRecord(self.run, text, self.argv), OnlineKnn()]
+        chosen: list[Callback] = [RunRecord(self.run, text, self.argv), OnlineKnn(), Pictures()]
         if config.get("enable_checkpointing") is not False:
             folder = Path(self.run) / "checkpoints"
             shared: dict[str, Any] = {"dirpath": folder, "save_last": True, "enable_version_counter": False}

@@ -82,6 +82,7 @@ class Manifest:
             height=self._number("height", row),
             width=self._number("width", row),
             cuts=cuts,
+            row=operator.index(row),
         )
 
     def video(self, row: SupportsIndex) -> Video:

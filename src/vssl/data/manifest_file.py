@@ -32,7 +32,7 @@ PROBED: dict[str, pa.DataType] = {
     "blake2": pa.string(),
 }
 SPLIT = re.compile(r"split\d+")
-_PARSE = pcsv.ParseOptions(newlines_in_values=True)
+PARSE = pcsv.ParseOptions(newlines_in_values=True)
 # absolute, climbing, or empty
 _OUTSIDE = r"^/|(^|/)\.\.(/|$)|^$"
 _AGAIN = "Make the manifest again with vssl data index"
@@ -49,15 +49,20 @@ def save(path: Path, *, table: pa.Table, info: dict[str, Any], root: Path) -> No
     The root is kept relative where it lies in the manifest's folder, so that the folder can be moved.
     """
     check_paths(path, table["path"])
-    folder, root = path.parent.resolve(), root.resolve()
-    kept = root.relative_to(folder).as_posix() if root.is_relative_to(folder) else root.as_posix()
     out = BytesIO()
     pcsv.write_csv(table, out)
     raw = out.getvalue()
-    facts = {"format": FORMAT, "root": kept, "rows": table.num_rows, "content_hash": content_hash(raw)}
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(path, raw)
-    _replace(path.with_suffix(".json"), json.dumps({**facts, **info}, indent=1).encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, raw)
+    save_info(path, info=info, root=root, num_rows=table.num_rows, content=content_hash(raw))
+
+
+def save_info(path: Path, *, info: dict[str, Any], root: Path, num_rows: int, content: str) -> None:
+    """Write the JSON beside a manifest's CSV that is already there."""
+    folder, root = path.parent.resolve(), root.resolve()
+    kept = root.relative_to(folder).as_posix() if root.is_relative_to(folder) else root.as_posix()
+    facts = {"format": FORMAT, "root": kept, "rows": num_rows, "content_hash": content}
+    replace_file(path.with_suffix(".json"), json.dumps({**facts, **info}, indent=1).encode())
 
 
 def check_paths(source: Path, column: pa.ChunkedArray) -> None:
@@ -76,7 +81,8 @@ def content_hash(raw: bytes) -> str:
     return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
-def _replace(path: Path, raw: bytes) -> None:
+def replace_file(path: Path, raw: bytes) -> None:
+    """Write a file at once or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(raw)
     os.replace(temporary, path)
@@ -115,7 +121,7 @@ def parse(path: Path, raw: bytes, *, num_rows: int) -> pa.Table:
         missing = ({"path", "group"} | set(PROBED)) - set(header)
         if missing or len(set(header)) < len(header):
             raise UserError(path, f"is no manifest: columns missing or double: {sorted(missing)}", _AGAIN)
-        table = pcsv.read_csv(BytesIO(raw), parse_options=_PARSE, convert_options=_convert(header))
+        table = pcsv.read_csv(BytesIO(raw), parse_options=PARSE, convert_options=convert_options(header))
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise UserError(path, f"is no manifest ({str(error).splitlines()[0]})", _AGAIN) from error
     empty = [name for name in header if table[name].null_count]
@@ -126,7 +132,8 @@ def parse(path: Path, raw: bytes, *, num_rows: int) -> pa.Table:
     return table
 
 
-def _convert(header: list[str]) -> pcsv.ConvertOptions:
+def convert_options(header: list[str]) -> pcsv.ConvertOptions:
+    """Types of a manifest's columns for arrow's CSV reader; labels, groups and splits are text."""
     return pcsv.ConvertOptions(
         column_types={name: PROBED.get(name, pa.string()) for name in header},
         strings_can_be_null=False,

@@ -52,6 +52,10 @@ class Method(LightningModule, ABC):
         """Pairs (teacher, student) to move after every optimizer step."""
         return ()
 
+    def pictures(self, batch: Batch) -> dict[str, Float[Tensor, "rows columns 3 h w"]]:  # noqa: ARG002  # a hook
+        """Sheets in [0, 1] that TensorBoard shows under these names; called in eval mode, without gradient."""
+        return {}
+
     def view(self, batch: Batch, name: str) -> Float[Tensor, "b v t c h w"]:
         """A finished view: uint8 to float, its drawn photometry, its own mean and std; batched, on the device."""
         view = self.recipe.views[name]

@@ -111,6 +111,8 @@ class VITO(Method):
         pooling: "attention" (VITO) or "mean" (with scales=1: MoCLR).
         scales: How many of the last stages are pooled and concatenated.
         attention_hidden: Hidden width of the attention scorer.
+        predictor: "mlp" puts BYOL's and DetCon's predictor, of the projector's widths, behind the online projector
+            alone; the text has none.
         negatives: "all_views": every view of the other videos; "cross_view": only the view that is predicted.
         temperature: Of the softmax.
         momentum: Of the teacher.
@@ -127,6 +129,7 @@ class VITO(Method):
         pooling: Literal["attention", "mean"] = "attention",
         scales: int = 2,
         attention_hidden: int = 512,
+        predictor: Literal["none", "mlp"] = "none",
         negatives: Literal["all_views", "cross_view"] = "all_views",
         temperature: float = 0.1,
         momentum: Momentum = Momentum(),
@@ -146,6 +149,8 @@ class VITO(Method):
         )
         self.teacher_backbone = Ema(backbone, momentum)
         self.teacher_head = Ema(self.head, momentum)
+        # the teacher has none: it is what makes the two sides differ
+        self.predict = mlp(projector.out, projector.hidden, projector.out) if predictor == "mlp" else nn.Identity()
         self.scales = scales
         self.negatives: Literal["all_views", "cross_view"] = negatives
         self.temperature = temperature
@@ -159,7 +164,7 @@ class VITO(Method):
         frames = self.view(batch, "frames")  # (B, V, 1, C, H, W)
         rows = frames.flatten(0, 1)
         maps = self.backbone.maps(rows, last=self.scales)
-        online = self.head(maps)
+        online = self.predict(self.head(maps))
         with torch.no_grad():
             target = self.teacher_head.teacher(self.teacher_backbone.teacher.maps(rows, last=self.scales))
         online, target = (z.float().unflatten(0, frames.shape[:2]) for z in (online, target))  # (B, V, P)
@@ -169,6 +174,24 @@ class VITO(Method):
         agree = F.cosine_similarity(online[:, 0].detach(), target[:, 1], dim=-1).mean()
         pooled = maps[-1].detach().mean(dim=(2, 3, 4)).unflatten(0, frames.shape[:2]).mean(1)
         return StepOutput(loss, {"positive_cosine": agree}, pooled)
+
+    def pictures(self, batch: Batch) -> dict[str, Float[Tensor, "rows columns 3 h w"]]:
+        """`attention`: per view its frame, then the frame as each scale's mask lights it; no mask, no picture."""
+        if self.head.pool is None:
+            return {}
+        frames = self.view(batch, "frames")
+        rows, view = frames.flatten(0, 1), self.recipe.views["frames"]
+        maps = self.backbone.maps(rows, last=self.scales)
+        mean, std = (rows.new_tensor(values).view(3, 1, 1) for values in (view.mean, view.std))
+        pixels = rows[:, 0].mul(std).add(mean).clamp(0, 1)  # (B V, 3, H, W)
+        lit = [pixels]
+        for scale, mask in zip(maps, self.head.pool.masks(maps), strict=True):
+            mask = mask / mask.amax(dim=-1, keepdim=True)
+            light = F.interpolate(
+                mask.unflatten(-1, scale.shape[-2:])[:, None], size=pixels.shape[-2:], mode="bilinear"
+            )
+            lit.append(pixels * light)
+        return {"attention": torch.stack(lit, 1).unflatten(0, frames.shape[:2]).flatten(1, 2)}
 
 
 def pairwise_loss(

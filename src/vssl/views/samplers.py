@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from vssl.errors import UserError
+from vssl.seeds import seeded
 from vssl.types import VideoMeta
 from vssl.views.plan import Plan
 
@@ -26,23 +27,30 @@ def _positive(**values: float) -> None:
 
 @dataclass(frozen=True)
 class WindowFrames:
-    """VITO, section 4.1: V single frames out of one window; view name `frames`, (V, 1).
+    """VITO, section 4.1: V single frames of one stretch of the video; view name `frames`, (V, 1).
 
-    The window lies uniformly in the video. A video shorter than the window is the window.
+    The window of "marginal" and "uniform" lies uniformly in the video; a video shorter than the window is the window.
 
     Args:
         views: V, frames (views) per video.
         window_s: Length of the window in seconds; at 25 fps 2.56 s are the paper's 64 frames.
         scheme: "marginal" draws each frame independently and uniformly, with replacement; "uniform" cuts the window in
-            V equal parts and draws one frame in each.
+            V equal parts and draws one frame in each (VFS); "delta" takes frames `gap_s` apart, the first placed
+            uniformly (VINCE); "single_pair" draws as "delta" does, but once per video: the same frames in every epoch
+            and every run.
+        gap_s: Of "delta" and "single_pair": seconds from one view to the next, shortened where the video is too short.
+            The text does not say; the default is the median gap of "marginal". 0: every view is the same frame.
     """
 
     views: int = 3
     window_s: float = 2.56
-    scheme: Literal["marginal", "uniform"] = "marginal"
+    scheme: Literal["marginal", "uniform", "delta", "single_pair"] = "marginal"
+    gap_s: float = 0.76
 
     def __post_init__(self) -> None:
         _positive(views=self.views, window_s=self.window_s)
+        if self.gap_s < 0:
+            raise UserError(f"gap_s={self.gap_s}", "must not be negative", "Try gap_s=0.76.")
 
     def accepts(self, meta: VideoMeta) -> bool:
         """Every video with a frame will do."""
@@ -50,6 +58,10 @@ class WindowFrames:
 
     def __call__(self, meta: VideoMeta, rng: torch.Generator) -> Plan:
         """Draw the frames."""
+        if self.scheme == "delta":
+            return _singles(self._spaced(meta, rng))
+        if self.scheme == "single_pair":
+            return _singles(self._spaced(meta, seeded("single_pair", meta.row)))
         window = min(max(1, round(self.window_s * meta.fps)), meta.num_frames)
         start = _randint(meta.num_frames - window + 1, rng)
         if self.scheme == "marginal":
@@ -59,7 +71,17 @@ class WindowFrames:
             share = torch.rand(self.views, generator=rng, dtype=torch.float64)
             low, high = torch.tensor(edges[:-1]), torch.tensor(edges[1:])
             places = (low + share * (high - low)).floor().long().clamp(max=window - 1)
-        return Plan({"frames": (start + places).unsqueeze(1)}, {})
+        return _singles(start + places)
+
+    def _spaced(self, meta: VideoMeta, rng: torch.Generator) -> torch.Tensor:
+        steps = max(1, self.views - 1)
+        gap = min(round(self.gap_s * meta.fps), (meta.num_frames - 1) // steps)
+        start = _randint(meta.num_frames - gap * (self.views - 1), rng)
+        return start + gap * torch.arange(self.views)
+
+
+def _singles(frames: torch.Tensor) -> Plan:
+    return Plan({"frames": frames.unsqueeze(1)}, {})
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,47 @@ def test_uniform_chunks():
     assert gaps.median().item() == pytest.approx(1.082, abs=0.045)  # the grid of frames is 0.04 s
 
 
+def test_uniform_chunks_on_a_fine_grid():
+    """VITO check 9 within its own 0.01 s: at 1000 fps the grid of frames does not show."""
+    sampler = WindowFrames(views=3, window_s=2.56, scheme="uniform")
+    frames = torch.stack([sampler(meta(2560, 1000.0), seeded("fine", i)).views["frames"][:, 0] for i in range(40_000)])
+    gaps = torch.cat([(frames[:, a] - frames[:, b]).abs() for a, b in ((0, 1), (0, 2), (1, 2))]) / 1000
+    assert gaps.mean().item() == pytest.approx(1.138, abs=0.01)
+    assert gaps.median().item() == pytest.approx(1.082, abs=0.01)
+
+
+@pytest.mark.parametrize("scheme", ["delta", "single_pair"])
+def test_a_fixed_gap_in_seconds_placed_anywhere(scheme):
+    sampler = WindowFrames(views=3, scheme=scheme, gap_s=0.4)
+    plans = [sampler(meta(100)._replace(row=i), seeded("delta", i)).views["frames"][:, 0] for i in range(3000)]
+    assert {tuple(p.diff().tolist()) for p in plans} == {(10, 10)}
+    starts = torch.stack(plans)[:, 0]
+    assert set(starts.tolist()) == set(range(80))
+    assert starts.float().mean().item() == pytest.approx(39.5, abs=5 * 23.1 / 3000**0.5)
+    at_50 = sampler(meta(200, 50.0), seeded(0)).views["frames"][:, 0]
+    assert at_50.diff().tolist() == [20, 20]
+    short = {tuple(sampler(meta(8)._replace(row=i), seeded(i)).views["frames"][:, 0].tolist()) for i in range(50)}
+    assert short == {(0, 3, 6), (1, 4, 7)}
+    assert sampler(meta(1), seeded(0)).views["frames"].flatten().tolist() == [0, 0, 0]
+
+
+def test_a_gap_of_zero_is_one_frame():
+    sampler = WindowFrames(views=2, scheme="delta", gap_s=0.0)
+    frames = torch.stack([sampler(meta(50), seeded(i)).views["frames"][:, 0] for i in range(500)])
+    assert torch.equal(frames[:, 0], frames[:, 1])
+    assert set(frames[:, 0].tolist()) == set(range(50))
+
+
+def test_a_single_pair_is_the_videos_own_and_never_drawn_again():
+    pair = WindowFrames(views=2, scheme="single_pair")
+    drawn = [[pair(meta(250)._replace(row=r), seeded(e, r)).views["frames"] for e in range(20)] for r in range(40)]
+    assert all(torch.equal(first, other) for first, *others in drawn for other in others)
+    assert len({int(first[0]) for first, *_ in drawn}) > 20  # videos of one length still differ
+    delta = WindowFrames(views=2, scheme="delta")
+    again = [int(delta(meta(250)._replace(row=0), seeded(e, 0)).views["frames"][0]) for e in range(20)]
+    assert len(set(again)) > 10  # the scheme that it freezes is not fixed by itself
+
+
 def test_window_is_the_video_when_that_is_shorter_and_moves_when_it_is_longer():
     short = torch.cat([WindowFrames()(meta(10), seeded(i)).views["frames"].flatten() for i in range(300)])
     assert set(short.tolist()) == set(range(10))
@@ -157,8 +198,9 @@ def test_uniform_clips_are_centred_like_linspace():
     assert int(UniformClips(clips=3, frames=16)(meta(5), seeded(0)).views["clips"].max()) == 4
 
 
+SCHEMES = ["marginal", "uniform", "delta", "single_pair"]
 SAMPLERS = st.one_of(
-    st.builds(WindowFrames, views=st.integers(1, 4), scheme=st.sampled_from(["marginal", "uniform"])),
+    st.builds(WindowFrames, views=st.integers(1, 4), scheme=st.sampled_from(SCHEMES), gap_s=st.floats(0, 9)),
     st.builds(
         PacedClips,
         clips=st.integers(1, 3),
@@ -197,3 +239,8 @@ def test_plans_are_legal_and_replayable(sampler, num_frames, seed):
 def test_illegal_settings_are_refused_with_a_remedy(settings, says):
     with pytest.raises(UserError, match=says):
         PacedClips(**settings)
+
+
+def test_a_negative_gap_is_refused():
+    with pytest.raises(UserError, match=r"gap_s=-1\.0: must not be negative\. Try gap_s=0\.76\."):
+        WindowFrames(gap_s=-1.0)
