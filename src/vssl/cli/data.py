@@ -1,4 +1,7 @@
-"""`vssl data`: make a manifest, check one, render the toy world. Imports at the top stay light: --help is fast."""
+"""`vssl data`: make a manifest, check one, find shots, render the toy world.
+
+Imports at the top stay light: --help is fast.
+"""
 
 import argparse
 import json
@@ -18,7 +21,7 @@ def main(argv: list[str]) -> int:
         argv: What follows `vssl data`.
 
     Returns:
-        Exit code: 0; 1 where check finds a file bad, missing or changed, or index finds none readable.
+        Exit code: 0; 1 where check finds a file bad, missing or changed, or index or shots can read none.
 
     Raises:
         UserError: A file, folder or value given is wrong.
@@ -27,9 +30,10 @@ def main(argv: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_index(commands.add_parser("index", help="probe every video below ROOT and write a manifest"))
     _add_check(commands.add_parser("check", help="probe the videos of a manifest again and compare"))
+    _add_shots(commands.add_parser("shots", help="find shot boundaries and write them into a manifest"))
     _add_toy(commands.add_parser("toy", help="render the toy world: small videos with known factors"))
     arguments = parser.parse_args(argv)
-    return {"index": _index, "check": _check, "toy": _toy}[arguments.command](arguments)
+    return {"index": _index, "check": _check, "shots": _shots, "toy": _toy}[arguments.command](arguments)
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +49,23 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="a .csv written by vssl data index")
     parser.add_argument("--root", metavar="R", type=Path, help="where the videos are now")
     parser.add_argument("--report", metavar="FILE", type=Path, help="write everything found as JSON")
+    _add_probing(parser)
+
+
+def _add_shots(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="a .csv written by vssl data index; changed")
+    parser.add_argument("--root", metavar="R", type=Path, help="where the videos are now")
+    parser.add_argument(
+        "--threshold",
+        metavar="X",
+        type=_number,
+        default=1.0,
+        help="smallest change of the histogram, 0 to 2 (default 1)",
+    )
+    parser.add_argument(
+        "--ratio", metavar="X", type=_number, default=3.0, help="times the local median of the changes (default 3)"
+    )
+    parser.add_argument("--min-frames", metavar="N", type=_positive, default=8, help="shortest shot (default 8)")
     _add_probing(parser)
 
 
@@ -80,12 +101,20 @@ def _positive(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
+    return _above_zero(text, "number of seconds")
+
+
+def _number(text: str) -> float:
+    return _above_zero(text, "number")
+
+
+def _above_zero(text: str, kind: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text} is no {kind} above 0")
     return number
 
 
@@ -116,6 +145,21 @@ def _check(arguments: argparse.Namespace) -> int:
     wrong = bool(found["bad"] or found["missing"] or changes)
     sys.stdout.write(f"{len(manifest)} files checked: {'NOT as stored' if wrong else 'as stored'}\n")
     return int(wrong)
+
+
+def _shots(arguments: argparse.Namespace) -> int:
+    from vssl.data.shots import Rule, find_shots, say_shots
+
+    shots = find_shots(
+        arguments.manifest,
+        root=arguments.root,
+        rule=Rule(arguments.threshold, arguments.ratio, arguments.min_frames),
+        num_workers=arguments.workers,
+        timeout_s=arguments.timeout_s,
+    )
+    say_shots(shots)
+    sys.stdout.write(f"wrote the column cuts of {arguments.manifest}\n")
+    return int(len(shots["failed"]) == shots["videos"])
 
 
 def _toy(arguments: argparse.Namespace) -> int:
