@@ -66,6 +66,9 @@ def _add_shots(parser: argparse.ArgumentParser) -> None:
         "--ratio", metavar="X", type=_number, default=3.0, help="times the local median of the changes (default 3)"
     )
     parser.add_argument("--min-frames", metavar="N", type=_positive, default=8, help="shortest shot (default 8)")
+    parser.add_argument(
+        "--flash-frames", metavar="N", type=_count, default=3, help="a change undone that soon is no cut (default 3)"
+    )
     _add_probing(parser)
 
 
@@ -98,6 +101,10 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
     return int(text)
+
+
+def _count(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
 
 
 def _seconds(text: str) -> float:
@@ -153,7 +160,7 @@ def _shots(arguments: argparse.Namespace) -> int:
     shots = find_shots(
         arguments.manifest,
         root=arguments.root,
-        rule=Rule(arguments.threshold, arguments.ratio, arguments.min_frames),
+        rule=Rule(arguments.threshold, arguments.ratio, arguments.min_frames, arguments.flash_frames),
         num_workers=arguments.workers,
         timeout_s=arguments.timeout_s,
     )

@@ -37,6 +37,8 @@ class Rule(NamedTuple):
     """It must be more than this many times the local median of the distances."""
     min_frames: int = 8
     """Shortest shot."""
+    flash_frames: int = 3
+    """A change that is undone within so many frames is a flash and no cut; 0: not asked."""
 
 
 def histogram(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, " bins"]:
@@ -46,33 +48,36 @@ def histogram(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, " bins"]:
     return np.bincount(joint.ravel(), minlength=_BINS**3) / joint.size
 
 
-def distances(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Float[np.ndarray, " n"]:
-    """L1 distance of each frame's histogram to the one before, n = frames - 1; a stream, one frame in memory."""
-    found: list[float] = []
-    before: np.ndarray | None = None
-    for frame in frames:
-        now = histogram(frame)
-        if before is not None:
-            found.append(float(np.abs(now - before).sum()))
-        before = now
-    return np.array(found, dtype=np.float64)
+def histograms(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Float[np.ndarray, "t bins"]:
+    """The histogram of every frame of a stream: (T, 64) float32; of the frames only one is in memory."""
+    found = [histogram(frame).astype(np.float32) for frame in frames]
+    return np.stack(found) if found else np.zeros((0, _BINS**3), np.float32)
 
 
-def cuts_of(change: Float[np.ndarray, " n"], rule: Rule = Rule()) -> Int[np.ndarray, " c"]:  # noqa: B008  # immutable
-    """First frames of all shots but the first, from the distances of neighbouring frames.
+def distances(shares: Float[np.ndarray, "t bins"], reach: int = 0) -> Float[np.ndarray, " n"]:
+    """L1 distance across each boundary of neighbouring frames, (T - 1,): of frame t - reach to frame t + 1 + reach.
 
-    A cut lies where the distance is above the threshold and above `ratio` times the median of the distances within
-    12 frames on either side, itself not counted. Where two cuts or the ends of the video are nearer than `min_frames`,
-    the larger change stays.
+    Where the video begins or ends before that, its first or last frame is taken.
     """
-    candidates = []
-    for place in np.flatnonzero(change > rule.threshold):
+    place, last = np.arange(max(0, len(shares) - 1)), len(shares) - 1
+    before, after = np.maximum(place - reach, 0), np.minimum(place + 1 + reach, last)
+    return np.abs(shares[after].astype(np.float64) - shares[before]).sum(-1)
+
+
+def cuts_of(shares: Float[np.ndarray, "t bins"], rule: Rule = Rule()) -> Int[np.ndarray, " c"]:  # noqa: B008  # immutable
+    """First frames of all shots but the first, from the histograms of all frames.
+
+    A cut lies where the distance of two neighbouring frames is above the threshold, and above `ratio` times the median
+    of the distances within 12 frames on either side, itself not counted; and where the frames `flash_frames` further
+    apart differ as well. Where two cuts or the ends of the video are nearer than `min_frames`, the larger change stays.
+    """
+    change = distances(shares)
+    candidates = np.flatnonzero((change > rule.threshold) & (distances(shares, rule.flash_frames) > rule.threshold))
+    kept = [0, len(shares)]
+    for place in sorted(candidates.tolist(), key=lambda p: (-change[p], p)):
         around = np.delete(change[max(0, place - _REACH) : place + _REACH + 1], min(place, _REACH))
-        if not len(around) or change[place] > rule.ratio * np.median(around):
-            candidates.append(int(place))
-    kept = [0, len(change) + 1]
-    for place in sorted(candidates, key=lambda p: (-change[p], p)):
-        if min(abs(place + 1 - other) for other in kept) >= rule.min_frames:
+        abrupt = not len(around) or change[place] > rule.ratio * np.median(around)
+        if abrupt and min(abs(place + 1 - other) for other in kept) >= rule.min_frames:
             kept.append(place + 1)
     return np.array(sorted(kept)[1:-1], dtype=np.int64)
 
@@ -89,14 +94,14 @@ def search(argument: str) -> list[int] | str:
     rule, video = json.loads(argument)
     video = Video(*video)
     try:
-        change = distances(sequential(video, range(video.num_frames)))
+        shares = histograms(sequential(video, range(video.num_frames)))
     except FFmpegError as error:
         return f"does not decode: {error.strerror}"
     except ReadError as error:
         return error.reason
-    if len(change) + 1 != video.num_frames:
-        return f"ends after {len(change) + 1} frames; {video.num_frames} were indexed"
-    return cuts_of(change, Rule(*rule)).tolist()
+    if len(shares) != video.num_frames:
+        return f"ends after {len(shares)} frames; {video.num_frames} were indexed"
+    return cuts_of(shares, Rule(*rule)).tolist()
 
 
 def find_shots(path: Path, *, root: Path | None, rule: Rule, num_workers: int, timeout_s: float) -> dict[str, Any]:
