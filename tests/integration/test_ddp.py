@@ -3,7 +3,7 @@
 import pytest
 
 from support.ranks import run_ranks
-from support.runs import difference, trained, vito, vspp
+from support.runs import difference, trained, vito, vivi, vivi_ex2, vivi_rot, vspp
 
 LIMIT = 1e-6
 pytestmark = pytest.mark.slow
@@ -12,12 +12,14 @@ pytestmark = pytest.mark.slow
 def _rank(_, world, build, manifest, gather_off):
     if gather_off:
         import vssl.methods.vito
+        import vssl.methods.vivi
 
         vssl.methods.vito.gather = lambda x: (x.detach(), 0)
+        vssl.methods.vivi.gather_with_gradient = lambda x: (x, 0)
     return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp")
 
 
-@pytest.mark.parametrize("build", [vito, vspp])
+@pytest.mark.parametrize("build", [vito, vspp, vivi, vivi_ex2, vivi_rot])
 def test_two_processes_equal_one(build, toy_manifest):
     alone = trained(build, toy_manifest, exact_norms=True)
     first, second = run_ranks(_rank, build, str(toy_manifest), False)
@@ -27,9 +29,10 @@ def test_two_processes_equal_one(build, toy_manifest):
     assert difference(alone, start) > 1e-2  # training moves the weights: the equality is not an empty one
 
 
-def test_without_the_gather_they_differ(toy_manifest):
-    alone = trained(vito, toy_manifest, exact_norms=True)
-    first, _ = run_ranks(_rank, vito, str(toy_manifest), True)
+@pytest.mark.parametrize("build", [vito, vivi])
+def test_without_the_gather_they_differ(build, toy_manifest):
+    alone = trained(build, toy_manifest, exact_norms=True)
+    first, _ = run_ranks(_rank, build, str(toy_manifest), True)
     assert difference(alone, first) > 1e-2
 
 
