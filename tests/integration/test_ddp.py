@@ -3,7 +3,7 @@
 import pytest
 
 from support.ranks import run_ranks
-from support.runs import difference, trained, vito, vivi, vivi_ex2, vivi_rot, vspp
+from support.runs import difference, trained, vito, vivi_ex2, vivi_rot, vivi_soft, vspp
 
 LIMIT = 1e-6
 pytestmark = pytest.mark.slow
@@ -19,21 +19,21 @@ def _rank(_, world, build, manifest, gather_off):
     return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp")
 
 
-@pytest.mark.parametrize("build", [vito, vspp, vivi, vivi_ex2, vivi_rot])
+@pytest.mark.parametrize("build", [vito, vspp, vivi_soft, vivi_ex2, vivi_rot])
 def test_two_processes_equal_one(build, toy_manifest):
     alone = trained(build, toy_manifest, exact_norms=True)
     first, second = run_ranks(_rank, build, str(toy_manifest), False)
     assert difference(first, second) == 0.0
     assert difference(alone, first) <= LIMIT
     start = trained(build, toy_manifest, exact_norms=True, steps=1)
-    assert difference(alone, start) > 1e-2  # training moves the weights: the equality is not an empty one
+    assert difference(alone, start) > 1e-3  # training moves the weights: the equality is not an empty one
 
 
-@pytest.mark.parametrize("build", [vito, vivi])
+@pytest.mark.parametrize("build", [vito, vivi_soft])
 def test_without_the_gather_they_differ(build, toy_manifest):
     alone = trained(build, toy_manifest, exact_norms=True)
     first, _ = run_ranks(_rank, build, str(toy_manifest), True)
-    assert difference(alone, first) > 1e-2
+    assert difference(alone, first) > 1e-3
 
 
 def test_accumulated_micro_batches_equal_one_batch(toy_manifest):

@@ -34,7 +34,7 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize("name", ["vito", "vspp"])
+@pytest.mark.parametrize("name", ["vito", "vivi-ex4", "vspp"])
 def test_fit_leaves_a_complete_record_that_reruns_to_the_same_weights(name, toy_manifest, tmp_path):
     run, again = tmp_path / "run", tmp_path / "again"
     argv = ["-c", TOY / f"{name}.yaml", f"--data.manifest={toy_manifest}", *SMALL]
@@ -63,8 +63,8 @@ def test_fit_leaves_a_complete_record_that_reruns_to_the_same_weights(name, toy_
 
 
 def test_every_configuration_is_counted():
-    assert len(CONFIGS) == 13
-    assert len(METHODS) == 6
+    assert len(CONFIGS) == 22
+    assert len(METHODS) == 15
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda c: str(c.relative_to(ROOT / "configs")))

@@ -47,6 +47,11 @@ def vivi_ex2(optim=SGD):
     return vivi(optim, shots=2)
 
 
+def vivi_soft(optim=SGD):
+    """Ex(4) with the triplet loss that is continuous: which negative is semi-hard can hang on the last bit."""
+    return vivi(optim, triplet=Triplet(flavour="batch_hard_soft", embed_dim=8))
+
+
 def vivi_rot(optim=SGD):
     return vivi(optim, variant="rot")
 
