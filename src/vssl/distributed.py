@@ -1,5 +1,7 @@
 """What crosses ranks, in plain sight: a loss never calls a collective, its caller does."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -32,3 +34,32 @@ def gather(x: Tensor) -> tuple[Tensor, int]:
     shares = [torch.empty_like(x) for _ in range(world_size())]
     dist.all_gather(shares, x.contiguous())
     return torch.cat(shares), rank() * x.shape[0]
+
+
+def gather_with_gradient(x: Tensor) -> tuple[Tensor, int]:
+    """Concatenate the ranks' equal shares along dim 0; gradients of all ranks flow back to the rank of a row.
+
+    The gradient of a row is the sum over the ranks' losses. DDP then takes the mean over ranks, so a loss that is
+    the same on all ranks, or whose mean over ranks is the global loss, trains as in one process.
+
+    Returns:
+        The (G * B, ...) tensor in rank order, equal on all ranks, and the index of this rank's first row.
+    """
+    if not is_active():
+        return x, 0
+    gathered = _Gather.apply(x)
+    assert isinstance(gathered, Tensor)
+    return gathered, rank() * x.shape[0]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004  # the backward needs the rank alone
+        return gather(x)[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004  # torch's *args
+        total = grad.contiguous().clone()
+        dist.all_reduce(total)  # not reduce_scatter: gloo has none
+        share = total.shape[0] // world_size()
+        return total[rank() * share : (rank() + 1) * share]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from support.runs import BUILDERS
+from support.runs import BUILDERS, VARIANTS
 from vssl import VideoDataModule, plugins
 from vssl.data.dataset import check
 from vssl.methods.base import feature_std
@@ -18,12 +18,17 @@ BUILT_IN = [p.path for p in plugins.listed(plugins.METHODS) if p.path.startswith
 
 def test_every_built_in_method_is_tested_here():
     assert sorted(BUILT_IN) == sorted(BUILDERS)
-    assert len(BUILT_IN) == 2
+    assert len(BUILT_IN) == 3
 
 
-@pytest.fixture(params=BUILT_IN, ids=lambda path: path.rpartition(".")[2])
-def method(request):
-    return BUILDERS[request.param]()
+@pytest.fixture(params=[*BUILDERS, *VARIANTS], ids=lambda path: path.rpartition(".")[2])
+def build(request):
+    return (BUILDERS | VARIANTS)[request.param]
+
+
+@pytest.fixture
+def method(build):
+    return build()
 
 
 @pytest.fixture
@@ -74,8 +79,8 @@ def test_gradients_reach_everything_that_trains_and_nothing_else(method, batch):
     assert grouped == {id(p) for p in method.parameters() if p.requires_grad}
 
 
-def test_state_dict_round_trip(method, batch):
-    other = BUILDERS[f"{type(method).__module__}.{type(method).__name__}"]()
+def test_state_dict_round_trip(build, method, batch):
+    other = build()
     torch.manual_seed(1)
     for parameter in other.parameters():
         torch.nn.init.normal_(parameter)

@@ -36,7 +36,7 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize("name", ["vito", "moclr", "vspp"])
+@pytest.mark.parametrize("name", ["vito", "vivi-ex4", "vspp"])
 def test_fit_leaves_a_complete_record_that_reruns_to_the_same_weights(name, toy_manifest, tmp_path):
     run, again = tmp_path / "run", tmp_path / "again"
     argv = ["-c", TOY / f"{name}.yaml", f"--data.manifest={toy_manifest}", *SMALL]
@@ -65,8 +65,8 @@ def test_fit_leaves_a_complete_record_that_reruns_to_the_same_weights(name, toy_
 
 
 def test_every_configuration_is_counted():
-    assert len(CONFIGS) == 16
-    assert len(METHODS) == 9
+    assert len(CONFIGS) == 25
+    assert len(METHODS) == 18
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda c: str(c.relative_to(ROOT / "configs")))

@@ -10,9 +10,10 @@ from torch import nn
 from vssl import VideoDataModule
 from vssl.backbones.tiny import TinyImage, TinyVideo
 from vssl.methods.vito import VITO, ByolAugment, Projector
+from vssl.methods.vivi import VIVI, Critic, Triplet
 from vssl.methods.vspp import VSPP
 from vssl.optim import Optim
-from vssl.views import Augment, PacedClips, WindowFrames
+from vssl.views import Augment, PacedClips, Shots, WindowFrames
 
 SGD = Optim(name="sgd", lr=0.1, weight_decay=1e-4, schedule="cosine", warmup=2, unit="step")
 
@@ -36,7 +37,41 @@ def vspp(optim=SGD):
     return VSPP(backbone, views=PacedClips(frames=8), augment=augment, optim=optim)
 
 
-BUILDERS = {"vssl.methods.vito.VITO": vito, "vssl.methods.vspp.VSPP": vspp}
+def vivi(optim=SGD, *, shots=4, variant="ex", backbone=None, **settings):
+    """VIVI-Ex(4), or another variant, on crops of 24 pixels."""
+    hsv = 1.0 if variant == "ex" else 0.0
+    given = {
+        "views": Shots(shots=shots, frames=3, fps=None),
+        "augment": Augment(scale=(0.3, 1.0), hsv=hsv, per_frame="all"),
+        "triplet": Triplet(embed_dim=8),
+        "critic": Critic(hidden=12, out=8),
+        "video_weight": 0.5,
+    }
+    backbone = TinyImage(4, size=24) if backbone is None else backbone
+    return VIVI(backbone, variant=variant, optim=optim, **given | settings)
+
+
+def vivi_ex2(optim=SGD):
+    return vivi(optim, shots=2)
+
+
+def vivi_soft(optim=SGD):
+    """Ex(4) with the triplet loss that is continuous: which negative is semi-hard can hang on the last bit."""
+    return vivi(optim, triplet=Triplet(flavour="batch_hard_soft", embed_dim=8))
+
+
+def vivi_rot(optim=SGD):
+    return vivi(optim, variant="rot")
+
+
+def vivi_without_video_level(optim=SGD):
+    return vivi(optim, video_weight=0.0)
+
+
+BUILDERS = {"vssl.methods.vito.VITO": vito, "vssl.methods.vivi.VIVI": vivi, "vssl.methods.vspp.VSPP": vspp}
+"""One per installed method."""
+VARIANTS = {"VIVI-Ex(2)": vivi_ex2, "VIVI-Rot(4)": vivi_rot, "VIVI-Ex(4), lambda 0": vivi_without_video_level}
+"""More settings that keep the same promises."""
 
 
 def without_batch_statistics(module):

@@ -8,7 +8,8 @@ import timm
 import torch
 from jaxtyping import Float
 from timm.models import get_pretrained_cfg
-from torch import Tensor
+from timm.models.resnetv2 import ResNetV2
+from torch import Tensor, nn
 
 from vssl.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Input
 from vssl.backbones.parts import as_floats, deepest, triple, unfold_frames, whole
@@ -57,6 +58,7 @@ class ImageBackbone(Backbone):
         self.net = net
         self.map_dims = tuple(net.feature_info.channels())
         self.dim = self.map_dims[-1]
+        self.final_norm = _final_norm(name, self.dim, fixed | self.model_kwargs)
         self.input = Input(size=size, mean=as_floats(self.mean), std=as_floats(self.std))
         layout = getattr(net, "output_fmt", None)  # set by timm where the maps may be something else than NCHW
         self._layout = str(getattr(layout, "value", layout or "NCHW"))
@@ -68,6 +70,8 @@ class ImageBackbone(Backbone):
     def maps(self, x: Float[Tensor, "n t 3 h w"], last: int = 1) -> tuple[Tensor, ...]:
         """Feature maps of the last `last` scales, each (N, D_s, T, H_s, W_s): frames are seen one by one."""
         maps = deepest(self.net(x.flatten(0, 1)), last)
+        if self.final_norm is not None:
+            maps = (*maps[:-1], self.final_norm(maps[-1]))
         if self._layout == "NHWC":
             maps = tuple(scale.permute(0, 3, 1, 2) for scale in maps)
         return tuple(unfold_frames(scale, x.shape[1]) for scale in maps)
@@ -90,6 +94,8 @@ class ImageBackbone(Backbone):
             if name is None:
                 raise UserError(self.name, f"no tensor of the timm model belongs to its feature map's {key}")
             wanted[name] = tensor
+        if self.final_norm is not None:
+            wanted |= {f"norm.{key}": tensor for key, tensor in self.final_norm.state_dict().items()}
         load_weights(file, wanted, own=own, spare=names.values() - wanted.keys())
 
 
@@ -107,6 +113,18 @@ def _check(name: str, model_kwargs: dict[str, Any]) -> None:
             raise UserError(
                 f"model_kwargs.{key}", "is not an argument of the architecture", "Use `weights` for a file."
             )
+
+
+def _final_norm(name: str, dim: int, arguments: dict[str, Any]) -> nn.Module | None:
+    """The norm and ReLU after the last block of a pre-activation network, which timm's feature maps leave out."""
+    if not name.startswith("resnetv2"):
+        return None
+    arguments = {key: value for key, value in arguments.items() if key != "out_indices"}
+    with torch.random.fork_rng(devices=[]):
+        model = timm.create_model(name, pretrained=False, num_classes=0, **arguments)
+    assert isinstance(model, ResNetV2)
+    ends_earlier = model.num_features != dim
+    return None if ends_earlier or isinstance(model.norm, nn.Identity) else model.norm
 
 
 def _create(name: str, arguments: dict[str, Any]) -> Any:

@@ -1,4 +1,7 @@
-"""`vssl data`: make, check and curate a manifest, render the toy world. Top imports are light: --help is fast."""
+"""`vssl data`: make a manifest, check it, find shots, curate it, render the toy world.
+
+Imports at the top stay light: --help is fast.
+"""
 
 import argparse
 import json
@@ -19,7 +22,8 @@ def main(argv: list[str]) -> int:
         argv: What follows `vssl data`.
 
     Returns:
-        Exit code: 0; 1 where check finds a file bad, missing or changed, index finds none readable, curate keeps none.
+        Exit code: 0; 1 where check finds a file bad, missing or changed, or where index or shots can read none, or curate
+        keeps none.
 
     Raises:
         UserError: A file, folder or value given is wrong.
@@ -28,10 +32,12 @@ def main(argv: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_index(commands.add_parser("index", help="probe every video below ROOT and write a manifest"))
     _add_check(commands.add_parser("check", help="probe the videos of a manifest again and compare"))
+    _add_shots(commands.add_parser("shots", help="find shot boundaries and write them into a manifest"))
     _add_toy(commands.add_parser("toy", help="render the toy world: small videos with known factors"))
     _add_curate(commands.add_parser("curate", help="keep the videos in which a classifier sees what was searched for"))
     arguments = parser.parse_args(argv)
-    return {"index": _index, "check": _check, "toy": _toy, "curate": _curate}[arguments.command](arguments)
+    run = {"index": _index, "check": _check, "shots": _shots, "toy": _toy, "curate": _curate}[arguments.command]
+    return run(arguments)
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +53,26 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="a .csv written by vssl data index")
     parser.add_argument("--root", metavar="R", type=Path, help="where the videos are now")
     parser.add_argument("--report", metavar="FILE", type=Path, help="write everything found as JSON")
+    _add_probing(parser)
+
+
+def _add_shots(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="a .csv written by vssl data index; changed")
+    parser.add_argument("--root", metavar="R", type=Path, help="where the videos are now")
+    parser.add_argument(
+        "--threshold",
+        metavar="X",
+        type=_number,
+        default=1.0,
+        help="smallest change of the histogram, 0 to 2 (default 1)",
+    )
+    parser.add_argument(
+        "--ratio", metavar="X", type=_number, default=3.0, help="times the local median of the changes (default 3)"
+    )
+    parser.add_argument("--min-frames", metavar="N", type=_positive, default=8, help="shortest shot (default 8)")
+    parser.add_argument(
+        "--flash-frames", metavar="N", type=_count, default=3, help="a change undone that soon is no cut (default 3)"
+    )
     _add_probing(parser)
 
 
@@ -105,13 +131,25 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
+
+
 def _seconds(text: str) -> float:
+    return _above_zero(text, "number of seconds")
+
+
+def _number(text: str) -> float:
+    return _above_zero(text, "number")
+
+
+def _above_zero(text: str, kind: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text} is no {kind} above 0")
     return number
 
 
@@ -166,6 +204,21 @@ def _check(arguments: argparse.Namespace) -> int:
     wrong = bool(found["bad"] or found["missing"] or changes)
     sys.stdout.write(f"{len(manifest)} files checked: {'NOT as stored' if wrong else 'as stored'}\n")
     return int(wrong)
+
+
+def _shots(arguments: argparse.Namespace) -> int:
+    from vssl.data.shots import Rule, find_shots, say_shots
+
+    shots = find_shots(
+        arguments.manifest,
+        root=arguments.root,
+        rule=Rule(arguments.threshold, arguments.ratio, arguments.min_frames, arguments.flash_frames),
+        num_workers=arguments.workers,
+        timeout_s=arguments.timeout_s,
+    )
+    say_shots(shots)
+    sys.stdout.write(f"wrote the column cuts of {arguments.manifest}\n")
+    return int(len(shots["failed"]) == shots["videos"])
 
 
 def _toy(arguments: argparse.Namespace) -> int:

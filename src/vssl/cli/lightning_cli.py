@@ -143,7 +143,7 @@ class FitCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         # a saved configuration reruns elsewhere: where this run lies and what it continued is not part of it
-        text = self.parser.dump(self.config.clone(with_meta=False), skip_none=False)
+        text = self.parser.dump(self.config.clone(with_meta=False), skip_unset=False)
         text = re.sub(r"(?m)^(run_dir|ckpt_path):.*$", r"\1: null", text)
         try:
             return super()._instantiate_trainer(config, [*callbacks, *self._callbacks(config, text)])

@@ -29,3 +29,19 @@ def info_nce(
     if exclude is not None:
         logits = logits.masked_fill(exclude, -torch.inf)
     return F.cross_entropy(logits, positive)
+
+
+def shot_prediction(scores: Float[Tensor, "b n"], positive: Int[Tensor, " b"] | None = None) -> Float[Tensor, ""]:
+    """Cross-entropy of each context over the candidate targets (VIVI's video level, InfoNCE).
+
+        loss = mean_i -log( exp G_i,pos(i) / sum_j exp G_ij ) = log N + (the 1/N-normalised form of the paper)
+
+    No temperature and no normalisation: the critic's scores enter as they are.
+
+    Args:
+        scores: G, rows are contexts, columns are candidate targets; -inf where a column is no candidate.
+        positive: Column of each row's own target; None: the diagonal.
+    """
+    if positive is None:
+        positive = torch.arange(len(scores), device=scores.device)
+    return F.cross_entropy(scores, positive)

@@ -3,5 +3,17 @@
 from vssl.views.augment import Augment, center
 from vssl.views.plan import Plan, Recipe, View, ViewSampler
 from vssl.views.samplers import PacedClips, UniformClips, WindowFrames
+from vssl.views.shots import Shots
 
-__all__ = ["Augment", "PacedClips", "Plan", "Recipe", "UniformClips", "View", "ViewSampler", "WindowFrames", "center"]
+__all__ = [
+    "Augment",
+    "PacedClips",
+    "Plan",
+    "Recipe",
+    "Shots",
+    "UniformClips",
+    "View",
+    "ViewSampler",
+    "WindowFrames",
+    "center",
+]

@@ -32,6 +32,8 @@ class Augment:
         fraction: "center": side of the square as a share of the shorter side.
         interpolation: Of the resize; antialiased.
         flip: Probability of a horizontal flip.
+        hsv: Probability of HSV noise, before anything else (S4L's exemplar: hue shifted by U(-0.1, 0.1) turns;
+            saturation and value to the power 2^U(-2, 2), times 2^U(-0.5, 0.5), plus U(-0.1, 0.1)).
         jitter: Probability of colour jitter.
         brightness, contrast, saturation, hue: Largest change; hue in turns.
         jitter_style: "torchvision" scales brightness and takes contrast around the grey mean; "byol" shifts brightness
@@ -50,6 +52,7 @@ class Augment:
     fraction: float = 0.875
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     flip: float = 0.5
+    hsv: float = 0.0
     jitter: float = 0.0
     brightness: float = 0.4
     contrast: float = 0.4
@@ -63,7 +66,7 @@ class Augment:
     per_frame: Literal["none", "photometry", "all"] = "none"
 
     def __post_init__(self) -> None:
-        for name in ("flip", "jitter", "grey", "blur", "solarise"):
+        for name in ("flip", "hsv", "jitter", "grey", "blur", "solarise"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(
                     f"{name}={getattr(self, name)}", "a probability lies in [0, 1]", "Use 0 to switch it off."
@@ -158,7 +161,8 @@ def draw_photometry(augments: tuple[Augment, ...], num_frames: int, rngs: list[t
     Returns:
         Only what some row of the view can use, each (V, F, ...), F = num_frames if any row draws per frame, else 1:
         `order` (.., 4) permutation of brightness, contrast, saturation, hue; `color` (.., 4) their amounts (0: none);
-        `style` bool, BYOL's; `grey` bool; `sigma` pixels (0: none); `solarise` bool.
+        `style` bool, BYOL's; `grey` bool; `sigma` pixels (0: none); `solarise` bool; `hsv` (.., 7) hue shift, then
+        exponent, factor and shift of saturation, then those of value (0, 1, 1, 0, 1, 1, 0: none).
     """
     count = num_frames if any(a.per_frame != "none" for a in augments) else 1
     rows = [_draw_row(augments[v % len(augments)], count, rng) for v, rng in enumerate(rngs)]
@@ -169,6 +173,7 @@ def draw_photometry(augments: tuple[Augment, ...], num_frames: int, rngs: list[t
         "grey": any(a.grey for a in augments),
         "sigma": any(a.blur for a in augments),
         "solarise": any(a.solarise for a in augments),
+        "hsv": any(a.hsv for a in augments),
     }
     return {name: torch.stack([row[name] for row in rows]) for name, wanted in needed.items() if wanted}
 
@@ -186,4 +191,13 @@ def _draw_row(augment: Augment, count: int, rng: torch.Generator) -> dict[str, T
     solarise = torch.rand(own, generator=rng) < augment.solarise
     style = torch.full((own,), augment.jitter_style == "byol")
     row = {"order": order, "color": color, "style": style, "grey": grey, "sigma": sigma, "solarise": solarise}
+    row["hsv"] = _draw_hsv(augment, own, rng)
     return {name: value.expand(count, *value.shape[1:]) for name, value in row.items()}
+
+
+def _draw_hsv(augment: Augment, own: int, rng: torch.Generator) -> Tensor:
+    """(own, 7) numbers of the HSV noise; drawn last, so that the other numbers are what they were without it."""
+    largest = torch.tensor([0.1, 2.0, 0.5, 0.1, 2.0, 0.5, 0.1])
+    drawn = (torch.rand(own, 7, generator=rng) * 2 - 1) * largest
+    drawn = drawn * (torch.rand(own, 1, generator=rng) < augment.hsv)
+    return torch.where(torch.tensor([False, True, True, False, True, True, False]), drawn.exp2(), drawn)

@@ -17,12 +17,14 @@ _TO_YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 
 
 
 def photometry(x: Float[Tensor, "b v t 3 h w"], params: dict[str, Tensor]) -> Float[Tensor, "b v t 3 h w"]:
-    """Apply drawn photometry to pixels in [0, 1]: jitter, greyscale, blur, solarise, in BYOL's order.
+    """Apply drawn photometry to pixels in [0, 1]: HSV noise; then jitter, greyscale, blur, solarise, in BYOL's order.
 
     Args:
         x: The view, in [0, 1].
         params: As `draw_photometry` makes them, batched: each (B, V, T or 1, ...).
     """
+    if "hsv" in params:
+        x = hsv_noise(x, params["hsv"])
     if "order" in params or "grey" in params:
         matrix, offset = color_affine(x.mean(dim=(-2, -1)), params)
         flat = x.flatten(-2).flatten(0, 2)  # (B V T, 3, H W)
@@ -62,6 +64,39 @@ def color_affine(
         m = torch.where(params["grey"][..., None, None], to_grey, eye)
         matrix, offset = m @ matrix, (m @ offset.unsqueeze(-1)).squeeze(-1)
     return matrix.expand(*mean.shape, 3), offset.expand(mean.shape)
+
+
+def hsv_noise(x: Float[Tensor, "b v t 3 h w"], noise: Float[Tensor, "b v tt 7"]) -> Float[Tensor, "b v t 3 h w"]:
+    """H <- H + a mod 1;  S <- S^b c + d,  V <- V^e f + g, both cut to [0, 1]; (a, ..., g) are a frame's 7 numbers.
+
+    Pixels outside [0, 1] are cut first.
+    """
+    hue, saturation, value = _to_hsv(x.clamp(0.0, 1.0))
+    a, b, c, d, e, f, g = (n[..., None, None] for n in noise.to(x.dtype).unbind(-1))
+    saturation = (saturation**b * c + d).clamp_(0.0, 1.0)
+    value = (value**e * f + g).clamp_(0.0, 1.0)
+    return _from_hsv((hue + a) % 1.0, saturation, value)
+
+
+def _to_hsv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """RGB (.., 3, h, w) to hue in turns, saturation and value, each (.., h, w)."""
+    red, green, blue = x.unbind(-3)
+    value, least = x.amax(-3), x.amin(-3)
+    spread = value - least
+    safe = torch.where(spread > 0, spread, 1.0)
+    by_green, by_blue = 2 + (blue - red) / safe, 4 + (red - green) / safe
+    sextant = torch.where(value == red, (green - blue) / safe, torch.where(value == green, by_green, by_blue))
+    saturation = spread / torch.where(value > 0, value, 1.0)
+    return (sextant / 6) % 1.0, saturation, value
+
+
+def _from_hsv(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
+    """The inverse of `_to_hsv`: channel n is V - V S max(0, min(k, 4 - k, 1)), k = (n + 6 H) mod 6, n = 5, 3, 1."""
+    channels = []
+    for n in (5, 3, 1):
+        k = (n + 6 * hue) % 6
+        channels.append(value - value * saturation * torch.minimum(k, 4 - k).clamp_(0.0, 1.0))
+    return torch.stack(channels, dim=-3)
 
 
 def _operations(color: Tensor, style: Tensor, eye: Tensor, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:

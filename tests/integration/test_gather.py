@@ -1,0 +1,69 @@
+"""Gathering with gradient over two gloo processes equals one process; without the gradient it does not."""
+
+import numpy as np
+import pytest
+import torch
+
+from support.ranks import run_ranks
+from vssl.distributed import gather, gather_with_gradient
+from vssl.losses import semihard_triplet, shot_prediction
+
+ROWS, LABELS = 8, torch.arange(4).repeat_interleave(2)
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(ROWS, 5, generator=generator, dtype=torch.float64)
+    weight = torch.randn(5, 4, generator=generator, dtype=torch.float64)
+    return x, weight.requires_grad_()
+
+
+def triplet(x, weight, collect):
+    """The same loss on every rank."""
+    z, _ = collect(x @ weight)
+    return semihard_triplet(z, LABELS, 0.5)
+
+
+def prediction(x, weight, collect):
+    """Every rank's own rows against everybody's columns."""
+    targets, offset = collect((x * x) @ weight)
+    return shot_prediction((x @ weight) @ targets.T, torch.arange(len(x)) + offset)
+
+
+def gradient(loss, x, weight, collect):
+    loss(x, weight, collect).backward()
+    return weight.grad
+
+
+def _rank(rank, world, loss, collect):
+    torch.distributed.init_process_group("gloo")
+    x, weight = inputs()
+    share = ROWS // world
+    grad = gradient(loss, x[rank * share : (rank + 1) * share], weight, collect)
+    torch.distributed.all_reduce(grad)  # what DDP does
+    torch.distributed.destroy_process_group()
+    return (grad / world).numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", [triplet, prediction])
+def test_two_processes_equal_one(loss):
+    alone = gradient(loss, *inputs(), gather_with_gradient).numpy()
+    first, second = run_ranks(_rank, loss, gather_with_gradient)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, alone, rtol=1e-10, atol=1e-12)
+    assert np.abs(alone).max() > 1e-2
+
+
+@pytest.mark.slow
+def test_without_the_gradient_they_differ():
+    alone = gradient(prediction, *inputs(), gather_with_gradient).numpy()
+    cut, _ = run_ranks(_rank, prediction, gather)
+    assert np.abs(cut - alone).max() > 1e-2
+
+
+def test_alone_it_is_the_identity():
+    x = torch.randn(3, 2, requires_grad=True)
+    gathered, offset = gather_with_gradient(x)
+    assert gathered is x
+    assert offset == 0
