@@ -22,8 +22,8 @@ def main(argv: list[str]) -> int:
         argv: What follows `vssl data`.
 
     Returns:
-        Exit code: 0; 1 where check finds a file bad, missing or changed, or where index or shots can read none, or curate
-        keeps none.
+        Exit code: 0; 1 where check finds a file bad, missing or changed, where index or shots can read none, or where
+        curate keeps none.
 
     Raises:
         UserError: A file, folder or value given is wrong.
