@@ -37,7 +37,7 @@ CASES = [
     image("mobilenetv2_100", 5, model_kwargs={"pad_type": "same"}),
     image("swin_tiny_patch4_window7_224", 4, size=64, model_kwargs={"strict_img_size": False}),
     image("vit_tiny_patch16_224", 3, size=64, model_kwargs={"dynamic_img_size": True}),
-    *[Case("VideoBackbone", {"name": name}, ((6, 48), (8, 32)), 5) for name in VIDEO_NAMES],
+    *[Case("VideoBackbone", {"name": name}, ((6 + 2 * (name == "s3d"), 48), (9, 32)), 5) for name in VIDEO_NAMES],
     Case("TinyImage", {"width": 4}, ((1, 24), (3, 32)), 4, keeps_frames=True),
     Case("TinyVideo", {"width": 4}, ((4, 24), (6, 32)), 3),
     Case("TinyVideo", {"width": [4, 6, 8], "stem": "difference", "light": True}, ((1, 24), (6, 32)), 3),

@@ -117,8 +117,8 @@ def test_x3d_is_the_librarys_network() -> None:
 
 def test_too_short_or_small_a_clip_is_said() -> None:
     s3d = VideoBackbone("s3d")
-    assert told(lambda: s3d(clip(1, 5, 3, 32, 32))) == (
-        "5x32x32: s3d needs clips of at least 6 frames of 17 pixels. Use longer or larger clips."
+    assert told(lambda: s3d(clip(1, 7, 3, 32, 32))) == (
+        "7x32x32: s3d needs clips of at least 8 frames of 17 pixels. Use longer or larger clips."
     )
     assert "16x16" in told(lambda: s3d(clip(1, 8, 3, 16, 16)))
 

@@ -340,7 +340,7 @@ def test_a_real_teacher_on_real_clips(real_data, tmp_path):
     from vssl.data.layouts import LAYOUTS
 
     root = tmp_path / "videos"
-    clips = sorted((real_data / "ucf101" / "UCF-101").glob("*/*_g0[12]_c01.avi"))[:6]
+    clips = sorted((real_data / "ucf101" / "UCF-101").glob("*/*_c01.avi"))[::2][:6]
     assert len(clips) == 6
     for clip in clips:
         (root / clip.parent.name).mkdir(parents=True, exist_ok=True)
