@@ -79,6 +79,7 @@ def test_the_data_section_is_the_same_for_all_methods(method, toy_manifest, caps
         "subset": "train",
         "num_workers": -1,
         "reader": "auto",
+        "images": None,
     }
 
 
