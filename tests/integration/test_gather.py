@@ -1,10 +1,13 @@
 """Gathering with gradient over two gloo processes equals one process; without the gradient it does not."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
 
 from support.ranks import run_ranks
+from support.runs import random_shots, vivi, vivi_ex2, vivi_rot, vivi_soft, without_batch_statistics
 from vssl.distributed import gather, gather_with_gradient
 from vssl.losses import semihard_triplet, shot_prediction
 
@@ -60,6 +63,46 @@ def test_without_the_gradient_they_differ():
     alone = gradient(prediction, *inputs(), gather_with_gradient).numpy()
     cut, _ = run_ranks(_rank, prediction, gather)
     assert np.abs(cut - alone).max() > 1e-2
+
+
+def vivi_gradient(build, rows, gathers):
+    """Gradient of VIVI in float64 on some rows of a batch of 8 videos."""
+    torch.manual_seed(0)
+    method = without_batch_statistics(build()).double()
+    batch = random_shots(method, 8)
+    batch = batch._replace(views={"shots": batch.views["shots"][rows]}, targets={"detected": torch.ones(8)[rows]})
+    if not gathers:
+        import vssl.methods.vivi
+
+        vssl.methods.vivi.gather_with_gradient = lambda x: (x, 0)
+    with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+        method.step(batch).loss.backward()
+    return torch.cat([p.grad.flatten() for p in method.parameters()])
+
+
+def _vivi_rank(rank, world, build, gathers):
+    torch.distributed.init_process_group("gloo")
+    grad = vivi_gradient(build, slice(rank * 8 // world, (rank + 1) * 8 // world), gathers)
+    torch.distributed.all_reduce(grad)  # what DDP does
+    torch.distributed.destroy_process_group()
+    return (grad / world).numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [vivi, vivi_soft, vivi_ex2, vivi_rot])
+def test_vivis_gradient_on_two_processes_equals_one(build):
+    alone = vivi_gradient(build, slice(None), True).numpy()
+    first, second = run_ranks(_vivi_rank, build, True)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, alone, rtol=1e-8, atol=1e-10)
+    assert np.abs(alone).max() > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [vivi, vivi_rot])
+def test_vivis_gradient_without_the_gather_differs(build):
+    alone = vivi_gradient(build, slice(None), True).numpy()
+    assert np.abs(run_ranks(_vivi_rank, build, False)[0] - alone).max() > 1e-4
 
 
 def test_alone_it_is_the_identity():

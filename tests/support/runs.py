@@ -13,6 +13,7 @@ from vssl.methods.vito import VITO, ByolAugment, Projector
 from vssl.methods.vivi import VIVI, Critic, Triplet
 from vssl.methods.vspp import VSPP
 from vssl.optim import Optim
+from vssl.types import Batch
 from vssl.views import Augment, PacedClips, Shots, WindowFrames
 
 SGD = Optim(name="sgd", lr=0.1, weight_decay=1e-4, schedule="cosine", warmup=2, unit="step")
@@ -56,7 +57,6 @@ def vivi_ex2(optim=SGD):
 
 
 def vivi_soft(optim=SGD):
-    """Ex(4) with the triplet loss that is continuous: which negative is semi-hard can hang on the last bit."""
     return vivi(optim, triplet=Triplet(flavour="batch_hard_soft", embed_dim=8))
 
 
@@ -72,6 +72,16 @@ BUILDERS = {"vssl.methods.vito.VITO": vito, "vssl.methods.vivi.VIVI": vivi, "vss
 """One per installed method."""
 VARIANTS = {"VIVI-Ex(2)": vivi_ex2, "VIVI-Rot(4)": vivi_rot, "VIVI-Ex(4), lambda 0": vivi_without_video_level}
 """More settings that keep the same promises."""
+
+
+def random_shots(method, videos=4, seed=0):
+    """A batch of noise for VIVI."""
+    generator = torch.Generator().manual_seed(seed)
+    sampler, size = method.recipe.sampler, method.recipe.views["shots"].size
+    shape = (videos, sampler.shots, sampler.frames, 3, size, size)
+    pixels = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    none = torch.zeros(videos).long()
+    return Batch({"shots": pixels}, {"shots": {}}, {"detected": torch.ones(videos)}, {}, none, none)
 
 
 def without_batch_statistics(module):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from vssl.data.images import ImageList
 from vssl.data.manifest import Manifest
 from vssl.data.reader import Backend, ReadError, choose_backend, read
 from vssl.seeds import seeded
@@ -25,13 +26,22 @@ class VideoDataset(Dataset[Sample]):
         labels: (rows of the manifest,) class ids, -1 where unknown.
         seed: Of every draw.
         backend: The reader that `choose_backend` took.
+        images: Labelled images, where the recipe asks for some.
     """
 
     def __init__(
-        self, manifest: Manifest, *, recipe: Recipe, labels: np.ndarray, seed: int, backend: Backend = "pyav"
+        self,
+        manifest: Manifest,
+        *,
+        recipe: Recipe,
+        labels: np.ndarray,
+        seed: int,
+        backend: Backend = "pyav",
+        images: ImageList | None = None,
     ) -> None:
         self.manifest, self.recipe, self.labels, self.seed = manifest, recipe, labels, seed
         self.backend: Backend = backend
+        self.images = images
 
     def plan(self, key: Key) -> Plan:
         """Which frames the sample of `key` takes."""
@@ -56,10 +66,17 @@ class VideoDataset(Dataset[Sample]):
             views=views,
             params={name: drawn[name].photometry for name in views},
             targets=plan.targets,
-            images={},
+            images=self._images(key),
             label=torch.tensor(int(self.labels[key.row])),
             row=torch.tensor(key.row),
         )
+
+    def _images(self, key: Key) -> dict[str, Tensor]:
+        if self.images is None:
+            return {}
+        view = self.recipe.image_view
+        assert view is not None
+        return self.images.draw(key, self.recipe.images, view=view, seed=self.seed)
 
 
 def check(sample: Sample, plan: Plan, recipe: Recipe) -> None:
@@ -70,6 +87,11 @@ def check(sample: Sample, plan: Plan, recipe: Recipe) -> None:
         assert sample.views[name].dtype == torch.uint8
         assert sample.views[name].shape == (rows, num_frames, 3, view.size, view.size)
         assert all(p.shape[0] == rows and p.shape[1] in (1, num_frames) for p in sample.params[name].values())
+    if recipe.images:
+        assert recipe.image_view is not None
+        side = recipe.image_view.size
+        assert sample.images["pixels"].shape == (recipe.images, 3, side, side)
+        assert sample.images["label"].shape == (recipe.images,)
     assert sample.label.shape == sample.row.shape == ()
 
 

@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from vssl.data.dataset import VideoDataset, check
+from vssl.data.images import ImageFolder, ImageList
 from vssl.data.manifest import Manifest
 from vssl.data.reader import Backend, choose_backend
 from vssl.data.sampler import EpochSampler
@@ -38,6 +39,7 @@ class VideoDataModule(LightningDataModule):
         batch_size: Videos per step over all ranks.
         num_workers: Loader processes per rank; -1: as many as there are cores, at most 8. The batches do not change.
         reader: "auto" takes torchcodec for the files on which it was verified, PyAV for the rest.
+        images: Labelled images, for a method that is co-trained with some.
         seed: Of order and augmentation; from the command line it is `seed_everything`.
     """
 
@@ -53,6 +55,7 @@ class VideoDataModule(LightningDataModule):
         batch_size: int = 32,
         num_workers: int = -1,
         reader: Literal["auto", "pyav", "torchcodec"] = "auto",
+        images: ImageFolder | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -70,6 +73,7 @@ class VideoDataModule(LightningDataModule):
                 f"an epoch has only {len(self.rows) * recipe.copies} samples and a partial batch is dropped",
                 "Lower data.batch_size.",
             )
+        self.images = self._images(images)
         self.backend: Backend
         self.backend, self.reader_choice = choose_backend(reader, self.manifest)
         self._epoch, self._skip = 0, 0
@@ -80,7 +84,12 @@ class VideoDataModule(LightningDataModule):
 
     def _dataset(self) -> VideoDataset:
         return VideoDataset(
-            self.manifest, recipe=self.recipe, labels=self.label_ids, seed=self.seed, backend=self.backend
+            self.manifest,
+            recipe=self.recipe,
+            labels=self.label_ids,
+            seed=self.seed,
+            backend=self.backend,
+            images=self.images,
         )
 
     def _accepted(self, rows: np.ndarray) -> np.ndarray:
@@ -89,6 +98,21 @@ class VideoDataModule(LightningDataModule):
         if not keep.all():
             logger.warning("%d of %d videos are refused by the sampler", int((~keep).sum()), len(rows))
         return rows[keep]
+
+    def _images(self, folder: ImageFolder | None) -> ImageList | None:
+        wanted = self.recipe.images
+        if folder is None or not wanted:
+            if folder is not None:
+                raise UserError("data.images", "this method takes no labelled images", "Leave it out.")
+            if wanted:
+                rule = f"the method takes {wanted} labelled images per video"
+                raise UserError("data.images", rule, "Set data.images.root to a folder of class folders.")
+            return None
+        images = ImageList(folder)
+        if len(images.classes) != self.recipe.image_classes:
+            rule = f"has {len(images.classes)} classes, the method's classifier {self.recipe.image_classes}"
+            raise UserError(folder.root, rule, f"Set model.co.classes to {len(images.classes)}.")
+        return images
 
     @property
     def batches_per_epoch(self) -> int:
@@ -106,7 +130,8 @@ class VideoDataModule(LightningDataModule):
         """What pretraining saw, as a checkpoint records it: strings, numbers and tensors."""
         m = self.manifest
         groups = np.unique(m.groups()[self.rows])
-        return {
+        labelled = {"images": self.images.digest, "num_images": len(self.images)} if self.images else {}
+        return labelled | {
             "dataset": m.dataset,
             "manifest": m.content_hash,
             "split": self.split,
@@ -123,8 +148,9 @@ class VideoDataModule(LightningDataModule):
         dropped = total - self.batches_per_epoch * self.batch_size
         what = f"{len(self.rows)} videos of {self.manifest.dataset} ({self.subset}, split {self.split})"
         copies = f" x {self.recipe.copies}" if self.recipe.copies > 1 else ""
+        images = f", {self.recipe.images} of {len(self.images)} labelled images with each" if self.images else ""
         return (
-            f"{what}{copies}, {self.batches_per_epoch} batches of {self.batch_size}; "
+            f"{what}{copies}{images}, {self.batches_per_epoch} batches of {self.batch_size}; "
             f"{dropped} samples of an epoch dropped; {self.reader_choice}"
         )
 

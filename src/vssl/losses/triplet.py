@@ -57,9 +57,10 @@ def batch_hard_soft_triplet(
 
 
 def squared_distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
-    """|z_a - z_b|^2 of all pairs, never below 0."""
-    square = z.square().sum(-1)
-    return (square[:, None] - 2 * z @ z.T + square).clamp_min(0)
+    """|z_a - z_b|^2 of all pairs, never below 0; in full precision, for it is a small difference of large numbers."""
+    with torch.autocast(z.device.type, enabled=False):
+        square = z.square().sum(-1)
+        return (square[:, None] - 2 * z @ z.T + square).clamp_min(0)
 
 
 def _pairs(labels: Tensor, exclude: Tensor | None) -> tuple[Tensor, Tensor]:

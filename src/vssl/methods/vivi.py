@@ -209,11 +209,12 @@ def video_loss(
     Returns:
         The loss and the share of predictions whose own target scores highest.
     """
-    contexts, (targets, offset) = critic.contexts(shots[:, :-1]), gather_with_gradient(critic.targets(shots[:, 1:]))
+    contexts = critic.contexts(shots[:, :-1]).float()
+    targets, offset = gather_with_gradient(critic.targets(shots[:, 1:]).float())
     loss, accuracy = _prediction(contexts, targets, offset, settings.negatives)
     if settings.symmetric:
-        back, _ = gather_with_gradient(critic.targets(shots[:, :1]))
-        other, hits = _prediction(critic.contexts(shots[:, 1:]), back, offset, settings.negatives)
+        back, _ = gather_with_gradient(critic.targets(shots[:, :1]).float())
+        other, hits = _prediction(critic.contexts(shots[:, 1:]).float(), back, offset, settings.negatives)
         loss, accuracy = (loss + other) / 2, (accuracy + hits) / 2
     return loss, accuracy
 
@@ -226,16 +227,22 @@ def _prediction(
     loss, hits = contexts.new_zeros(()), contexts.new_zeros(())
     for k in range(positions):
         candidates, positive = targets[:, k], own
-        scores = contexts[:, k] @ candidates.T
+        scores = _scores(contexts[:, k], candidates)
         if negatives == "all_positions":
             positive = own * positions + k
-            scores = contexts[:, k] @ targets.flatten(0, 1).T
+            scores = _scores(contexts[:, k], targets.flatten(0, 1))
             column = torch.arange(scores.shape[1], device=own.device)
             siblings = (column // positions == own[:, None]) & (column % positions != k)
             scores = scores.masked_fill(siblings, -torch.inf)
         loss = loss + shot_prediction(scores, positive) / positions
         hits = hits + (scores.argmax(-1) == positive).float().mean() / positions
     return loss, hits
+
+
+def _scores(contexts: Float[Tensor, "b p"], targets: Float[Tensor, "n p"]) -> Float[Tensor, "b n"]:
+    """Dot products, in full precision: nothing keeps them small."""
+    with torch.autocast(contexts.device.type, enabled=False):
+        return contexts @ targets.T
 
 
 logger = logging.getLogger(__name__)
