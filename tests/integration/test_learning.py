@@ -40,12 +40,12 @@ class Score(NamedTuple):
 
 def scores(run: Path, label: str) -> Score:
     found = [r for r in of_run(run) if r.label == label]
-    by_kind = lambda kind: [r for r in found if r.kind == kind]  # noqa: E731
+    by_kind = lambda kind: [r for r in found if r.kind == kind]
     (trained,), random = by_kind("trained"), by_kind("random")
     assert len(random) == 3
     assert trained.num_scored == trained.num_listed == 384
-    values = lambda results: [[r.scores()] for r in results]  # noqa: E731
-    top1 = lambda r: r.metrics["top1"]  # noqa: E731
+    values = lambda results: [[r.scores()] for r in results]
+    top1 = lambda r: r.metrics["top1"]
     baselines = {r.name: top1(r) for r in by_kind("baseline")}
     return Score(top1(trained), [top1(r) for r in random], baselines, compare([trained.scores()], values(random)))
 

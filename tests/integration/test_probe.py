@@ -39,8 +39,8 @@ def shown(folder):
     """Tag -> steps and the pictures themselves, as TensorBoard stores them."""
     events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
     images = {tag: events.Images(tag) for tag in events.Tags()["images"]}
-    opened = lambda e: np.array(Image.open(io.BytesIO(e.encoded_image_string)))  # noqa: E731
-    pixels = lambda e: torch.from_numpy(opened(e)).permute(2, 0, 1)  # noqa: E731
+    opened = lambda e: np.array(Image.open(io.BytesIO(e.encoded_image_string)))
+    pixels = lambda e: torch.from_numpy(opened(e)).permute(2, 0, 1)
     return {tag: ([e.step for e in found], [pixels(e) for e in found]) for tag, found in images.items()}
 
 
@@ -58,7 +58,7 @@ def test_weights_with_and_without_the_pictures_are_identical(build, toy_manifest
         assert steps == [0, 3, 6, 7]
         side, columns = 24 + 2, 3 * (1 + 2)  # three views; a frame and two scales each
         assert all(sheet.shape == (3, 3 * side + 2, columns * side + 2) for sheet in sheets)
-        cell = lambda sheet, c: sheet[:, 2:26, 2 + c * side : 26 + c * side].int()  # noqa: E731
+        cell = lambda sheet, c: sheet[:, 2:26, 2 + c * side : 26 + c * side].int()
         first, last = sheets[0], sheets[-1]
         assert (cell(first, 0) - cell(first, 1)).abs().max() <= 1  # training starts at average pooling: all is lit
         assert torch.equal(cell(first, 0), cell(last, 0))  # the same frame at every look

@@ -80,7 +80,7 @@ def test_what_the_video_level_does_and_does_not_depend_on(shots):
     method = vivi(shots=shots)
     batch = random_shots(method)
     pixels = batch.views["shots"]
-    loss = lambda p: shot_features(batch._replace(views={"shots": p}), method)  # noqa: E731
+    loss = lambda p: shot_features(batch._replace(views={"shots": p}), method)
     start = loss(pixels)
     assert loss(pixels[:, :, [2, 0, 1]]) == pytest.approx(start, abs=1e-5)  # frames inside a shot
     assert loss(pixels[[3, 1, 0, 2]]) == pytest.approx(start, abs=1e-5)  # videos
@@ -176,7 +176,7 @@ def test_no_teacher_no_queue():
 
 
 def test_schedule_and_budget():
-    lr = lambda step: OPTIM.lr_at(step, total=120_000, steps_per_epoch=10**6, batch=64)  # noqa: E731
+    lr = lambda step: OPTIM.lr_at(step, total=120_000, steps_per_epoch=10**6, batch=64)
     expected = {0: 0.0, 2500: 0.4, 5000: 0.8, 89_999: 0.8, 90_000: 0.08, 110_000: 0.008}
     for step, value in expected.items():
         assert lr(step) == pytest.approx(value, abs=1e-9), step

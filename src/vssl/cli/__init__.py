@@ -36,10 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     # cores that quartered the speed of training
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(usage())  # noqa: T201  # the command line's output
+        print(usage())
         return 0
     if argv[0] in ("-V", "--version"):
-        print(f"vssl {__version__}")  # noqa: T201  # the command line's output
+        print(f"vssl {__version__}")
         return 0
     try:
         if argv[0] not in COMMANDS:
@@ -49,10 +49,10 @@ def main(argv: list[str] | None = None) -> int:
             rest = argv
         return importlib.import_module(module).main(rest)
     except UserError as error:
-        print(f"vssl: error: {error}", file=sys.stderr)  # noqa: T201  # the command line's output
+        print(f"vssl: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("vssl: interrupted; what was finished is kept", file=sys.stderr)  # noqa: T201  # the command line's output
+        print("vssl: interrupted; what was finished is kept", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, e.g. `vssl methods | head`
         sys.stderr.close()
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         text = foreseen(error)
         if text is None:
             raise
-        print(f"vssl: error: {text}", file=sys.stderr)  # noqa: T201  # the command line's output
+        print(f"vssl: error: {text}", file=sys.stderr)
         return 2
 
 

@@ -29,7 +29,7 @@ example: vssl fit -c configs/method/toy/vito.yaml --data.manifest toy/manifest.c
 def main(argv: list[str]) -> int:
     """Parse, build, train."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(_HELP, end="")  # noqa: T201  # the command line's output
+        print(_HELP, end="")
         return 0
     argv = ["--help" if word == "--help-all" else word for word in argv]
     run(argv)
@@ -45,7 +45,7 @@ def run(argv: list[str]) -> Any:
     cli = FitCLI(argv)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.get("ckpt_path"), weights_only=True)
     if cli.trainer.is_global_zero:
-        print(f"run: {Path(cli.run)}")  # noqa: T201  # the command line's output
+        print(f"run: {Path(cli.run)}")
     return cli
 
 

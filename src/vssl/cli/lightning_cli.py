@@ -38,7 +38,7 @@ class FitParser(LightningArgumentParser):
         options = {word.rpartition(".")[2].lstrip("-") for word in self._option_string_actions}
         classes = [*_subclasses(Method), *_subclasses(Backbone)]
         text = one_line(message, ex, argv=list(self.argv), known=options | settings(classes), classes=classes)
-        print(f"vssl: error: {text}", file=sys.stderr)  # noqa: T201  # the command line's output
+        print(f"vssl: error: {text}", file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -14,8 +14,8 @@ def main(argv: list[str]) -> int:
     rows = _methods() if command == "methods" else _backbones()
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     for name, path, note in rows:
-        print(f"{name:<{widths[0]}}  {path:<{widths[1]}}  {note}".rstrip())  # noqa: T201  # the command's output
-    print(f"\n{_METHODS_NOTE if command == 'methods' else _BACKBONES_NOTE}")  # noqa: T201  # the command's output
+        print(f"{name:<{widths[0]}}  {path:<{widths[1]}}  {note}".rstrip())
+    print(f"\n{_METHODS_NOTE if command == 'methods' else _BACKBONES_NOTE}")
     return 0
 
 

@@ -33,7 +33,7 @@ def total(online, target, negatives):
 
 def numpy_total(online, target, negatives, temperature=0.1):
     """The definition, as loops: sum over ordered pairs of the mean over videos."""
-    unit = lambda rows: np.array(rows) / np.linalg.norm(np.array(rows), axis=-1, keepdims=True)  # noqa: E731
+    unit = lambda rows: np.array(rows) / np.linalg.norm(np.array(rows), axis=-1, keepdims=True)
     z, t = [unit(v) for v in online], [unit(v) for v in target]
     result = 0.0
     for i in range(len(z)):
@@ -129,7 +129,7 @@ def test_no_false_negatives():
     z, t = torch.randn(4, 2, 8, dtype=torch.float64), torch.randn(4, 2, 8, dtype=torch.float64)
     other = t.clone()
     other[0, 0] = -37.0  # another view of the query's own video
-    query = lambda keys: info_nce(z[:1, 0], keys.flatten(0, 1), torch.tensor([1]), 0.1, excluded[:1])  # noqa: E731
+    query = lambda keys: info_nce(z[:1, 0], keys.flatten(0, 1), torch.tensor([1]), 0.1, excluded[:1])
     assert query(t).item() == query(other).item()
 
 

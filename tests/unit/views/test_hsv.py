@@ -20,7 +20,7 @@ NONE = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0]
 def oracle(rgb, noise):
     a, b, c, d, e, f, g = noise
     h, s, v = colorsys.rgb_to_hsv(*rgb)
-    cut = lambda x: min(max(x, 0.0), 1.0)  # noqa: E731
+    cut = lambda x: min(max(x, 0.0), 1.0)
     return colorsys.hsv_to_rgb((h + a) % 1.0, cut(s**b * c + d), cut(v**e * f + g))
 
 

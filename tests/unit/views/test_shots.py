@@ -71,7 +71,7 @@ def test_where_shots_come_from():
     assert [detected.accepts(m) for m in (none, two, four)] == [False, False, True]
     assert all(s.accepts(m) for s in (auto, equal) for m in (none, two, four))
     assert not any(s.accepts(meta(0, ())) for s in (auto, detected, equal))
-    says = lambda s, m: float(s(m, seeded(0)).targets["detected"])  # noqa: E731
+    says = lambda s, m: float(s(m, seeded(0)).targets["detected"])
     assert [says(auto, m) for m in (none, two, four)] == [0.0, 0.0, 1.0]
     assert says(equal, four) == 0.0
     assert Shots(shots=2, shots_from="detected").accepts(two)  # K - 1 cuts are K shots
