@@ -16,7 +16,7 @@ from vssl.errors import UserError
 def checkpoint(toy_manifest, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
     saver = ModelCheckpoint(folder, save_last=True, every_n_train_steps=1)
-    trained(vito, toy_manifest, steps=2, enable_checkpointing=True, callbacks=[saver])
+    trained(vito, toy_manifest, steps=2, callbacks=[saver])
     return folder / "last.ckpt"
 
 
