@@ -92,7 +92,7 @@ def steps_saved(request, toy_manifest, tmp_path_factory):
         ModelCheckpoint(**shared, filename="step{step}", every_n_train_steps=1),
         ModelCheckpoint(**shared, filename="epoch{epoch}"),
     ]
-    settings = {**LENGTHS[request.param], "enable_checkpointing": True}
+    settings = LENGTHS[request.param]
     return folder, settings, trained(vito, toy_manifest, callbacks=savers, **settings)
 
 
@@ -116,7 +116,7 @@ class StopAt(Callback):
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("step", [4, 5])
 def test_a_run_that_was_asked_to_stop_in_mid_epoch_continues_exactly(length, step, toy_manifest, tmp_path):
-    settings = {**LENGTHS[length], "enable_checkpointing": True}
+    settings = LENGTHS[length]
     end = trained(vito, toy_manifest, **settings)
     saver = ModelCheckpoint(tmp_path, save_last=True)
     part = trained(vito, toy_manifest, callbacks=[saver, StopAt(step)], **settings)
@@ -127,10 +127,9 @@ def test_a_run_that_was_asked_to_stop_in_mid_epoch_continues_exactly(length, ste
 
 def test_a_longer_run_goes_on_where_the_shorter_one_ended(toy_manifest, tmp_path):
     """With a schedule that does not know the length, 4 steps and then 12 are 12."""
-    shared = {"enable_checkpointing": True}
-    end = trained(constant, toy_manifest, steps=12, **shared)
-    trained(constant, toy_manifest, steps=4, callbacks=[ModelCheckpoint(tmp_path, save_last=True)], **shared)
-    again = trained(constant, toy_manifest, steps=12, ckpt_path=str(tmp_path / "last.ckpt"), **shared)
+    end = trained(constant, toy_manifest, steps=12)
+    trained(constant, toy_manifest, steps=4, callbacks=[ModelCheckpoint(tmp_path, save_last=True)])
+    again = trained(constant, toy_manifest, steps=12, ckpt_path=str(tmp_path / "last.ckpt"))
     assert difference(end, again) == 0.0
 
 
@@ -143,7 +142,7 @@ def test_a_checkpoint_of_one_process_continues_on_two(toy_manifest, tmp_path):
         tmp_path, save_top_k=-1, filename="step{step}", auto_insert_metric_name=False, every_n_train_steps=1
     )
     shared = {"steps": 8, "exact_norms": True}
-    end = trained(vspp, toy_manifest, callbacks=[saver], enable_checkpointing=True, **shared)
+    end = trained(vspp, toy_manifest, callbacks=[saver], **shared)
     first, second = run_ranks(_continue, str(toy_manifest), str(tmp_path / "step4.ckpt"))
     assert difference(first, second) == 0.0
     assert difference(end, first) <= 1e-6

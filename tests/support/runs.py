@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from vssl import VideoDataModule
@@ -112,7 +113,7 @@ def trained(
             "max_steps": steps,
             "max_epochs": -1,
             "logger": False,
-            "enable_checkpointing": False,
+            "enable_checkpointing": any(isinstance(c, ModelCheckpoint) for c in callbacks),
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "callbacks": list(callbacks),

@@ -108,7 +108,7 @@ def test_batches_larger_than_an_epoch_are_refused(toy_manifest):
         module(toy_manifest, vito(), batch_size=100)
 
 
-def test_evaluation_lists_what_it_cannot_read(toy_manifest, tmp_path):
+def test_evaluation_lists_what_it_cannot_read(toy_manifest):
     manifest = Manifest.load(toy_manifest)
     rows = manifest.rows(1, "test")[:5]
     broken = manifest.file(int(rows[2]))
