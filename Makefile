@@ -53,7 +53,7 @@ $(DATA)/shape/manifest.csv: | setup
 
 $(DEMO)/vito.done: $(DATA)/shape/manifest.csv
 	rm -rf $(DEMO)/vito
-	$(FIT) -c configs/method/toy/vito.yaml --data.manifest $< --trainer.max_steps 400 --run_dir $(DEMO)/vito
+	$(FIT) -c configs/method/toy/vito.yaml --data.manifest $< --trainer.max_steps 800 --run_dir $(DEMO)/vito
 	touch $@
 
 $(DEMO)/vspp.done: $(DATA)/motion/manifest.csv
