@@ -31,8 +31,6 @@ class CheckpointInfo(NamedTuple):
 
 
 def _load(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        path = path / "checkpoints" / "last.ckpt"
     if not path.is_file():
         raise UserError(path, "no such checkpoint", "Give a .ckpt file or a run directory.")
     try:

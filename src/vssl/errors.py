@@ -21,3 +21,12 @@ class UserError(ValueError):
     def __reduce__(self) -> tuple[type["UserError"], tuple[object, str, str]]:
         # a loader worker sends its error to the main process pickled
         return type(self), (self.value, self.rule, self.remedy)
+
+
+def user_error(error: BaseException | None) -> UserError | None:
+    """The mistake of the user's behind an error, where one of ours caused it."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -5,7 +5,7 @@ import os
 import sys
 
 from vssl._version import __version__
-from vssl.errors import UserError
+from vssl.errors import UserError, user_error
 
 COMMANDS = {
     "fit": ("vssl.cli.fit", "pretrain a method from configuration files"),
@@ -67,11 +67,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def foreseen(error: BaseException) -> str | None:
     """One line for what libraries raise when a user errs, told by name so that none is imported; None: our mistake."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
+    ours = user_error(error)
+    if ours is not None:
+        return str(ours)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {(error.strerror or 'cannot be used').lower()}."
     kind = type(error)

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Iterable
 
-from vssl.errors import UserError
+from vssl.errors import user_error
 
 _UNKNOWN = re.compile(r"(?:[Uu]nrecognized arguments?:|Key|Option|Group key) '?(-{0,2}[\w.]+)[^ ]*'?")
 _NOT_EXPECTED = re.compile(r"not (?:expected|accepted)|[Uu]nrecognized argument")
@@ -17,15 +17,6 @@ _NO_CLASS = re.compile(r"Problem with given class_path '([^']+)': (.*)")
 _NO_PATH = re.compile(r"key \"[^\"]+\": - Expected a path but (\S+) either")
 _REQUIRED = re.compile(r"(?i)arguments are required|key \"[^\"]+\" is required|is required but not included")
 _CLASS = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
-
-
-def user_error(error: BaseException | None) -> UserError | None:
-    """The mistake of the user's behind an error, where one of ours caused it."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def one_line(
