@@ -35,13 +35,7 @@ class AttentionPool(nn.Module):
     def __init__(self, map_dims: tuple[int, ...], hidden: int = 512) -> None:
         super().__init__()
         self.dim = sum(map_dims)
-        self.scorers = nn.ModuleList(
-            nn.Sequential(nn.Linear(c, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1)) for c in map_dims
-        )
-        for scorer in self.scorers:
-            last = scorer[-1]  # type: ignore[index]  # nn.ModuleList is not generic in torch's stubs
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.scorers = nn.ModuleList(_scorer(c, hidden) for c in map_dims)
 
     def masks(self, maps: tuple[Tensor, ...]) -> list[Float[Tensor, "n locations"]]:
         """One mask per scale over its T * H * W locations; every mask sums to 1."""
@@ -55,6 +49,13 @@ class AttentionPool(nn.Module):
         """Feature maps (N, c_s, T, H, W) to the concatenated pooled vectors (N, sum of c_s)."""
         pooled = [pool(h, m) for h, m in zip(maps, self.masks(maps), strict=True)]
         return torch.cat(pooled, dim=-1)
+
+
+def _scorer(dim: int, hidden: int) -> nn.Sequential:
+    first, last = nn.Linear(dim, hidden), nn.Linear(hidden, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(first, nn.ReLU(inplace=True), last)
 
 
 def pool(h: Float[Tensor, "n c t h w"], mask: Float[Tensor, "n locations"]) -> Float[Tensor, "n c"]:

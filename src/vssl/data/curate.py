@@ -78,7 +78,7 @@ def curate(
     *,
     queries: Path,
     out: Path,
-    rule: Rule = Rule(),  # noqa: B008  # a NamedTuple of numbers
+    rule: Rule = Rule(),
     num_workers: int = 1,
     flush_s: float = 1.0,
 ) -> dict[str, Any]:

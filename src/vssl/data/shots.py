@@ -64,7 +64,7 @@ def distances(shares: Float[np.ndarray, "t bins"], reach: int = 0) -> Float[np.n
     return np.abs(shares[after].astype(np.float64) - shares[before]).sum(-1)
 
 
-def cuts_of(shares: Float[np.ndarray, "t bins"], rule: Rule = Rule()) -> Int[np.ndarray, " c"]:  # noqa: B008  # immutable
+def cuts_of(shares: Float[np.ndarray, "t bins"], rule: Rule = Rule()) -> Int[np.ndarray, " c"]:
     """First frames of all shots but the first, from the histograms of all frames.
 
     A cut lies where the distance of two neighbouring frames is above the threshold, and above `ratio` times the median

@@ -110,7 +110,7 @@ class Method(LightningModule, ABC):
         if "loops" in checkpoint:
             _as_after_the_last_batch(checkpoint["loops"]["fit_loop"])
         ours = checkpoint.get("vssl", {})
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit
+        data = self._data
         videos = self.global_step * self.effective_batch
         budget = {"videos_seen": videos, "clips_seen": videos * data.clips_per_video, **ours.get("budget", {})}
         checkpoint["vssl"] = {
@@ -131,10 +131,7 @@ class Method(LightningModule, ABC):
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps per epoch, known without building a loader (which would lose its resume position)."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if data is None:
-            raise UserError("trainer.fit", "schedules need the datamodule", "Pass datamodule=VideoDataModule(...).")
-        batches = data.batches_per_epoch
+        batches = self._data.batches_per_epoch
         limit = self.trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         return max(1, -(-batches // self.trainer.accumulate_grad_batches))
@@ -155,7 +152,15 @@ class Method(LightningModule, ABC):
     @property
     def effective_batch(self) -> int:
         """Videos per optimizer step over all ranks and accumulated micro-batches."""
-        return self.trainer.datamodule.batch_size * self.trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+        return self._data.batch_size * self.trainer.accumulate_grad_batches
+
+    @property
+    def _data(self) -> Any:
+        """The datamodule that `trainer.fit` was given; not typed, since methods do not import `data`."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            raise UserError("trainer.fit", "schedules need the datamodule", "Pass datamodule=VideoDataModule(...).")
+        return data
 
 
 def _as_after_the_last_batch(loop: dict[str, Any]) -> None:

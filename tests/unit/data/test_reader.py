@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.readers import needs_torchcodec, video_of
 from vssl.data.keytable import format_keys, parse_keys
 from vssl.data.probe import probe
 from vssl.data.reader import RGB, ReadError, Video, choose_backend, installed_readers, read
@@ -23,15 +24,6 @@ CODECS = {
     "mpeg4.avi": {"codec": "mpeg4", "g": "12", "bf": "2", "qscale": "2"},
     "mpeg4.mp4": {"codec": "mpeg4", "g": "15", "bf": "0", "qscale": "2"},
 }
-needs_torchcodec = pytest.mark.skipif(
-    "torchcodec" not in installed_readers(), reason="torchcodec does not load: readers cannot be compared"
-)
-
-
-def video_of(path: Path) -> Video:
-    found = probe(str(path))
-    assert found.error == ""
-    return found.video(str(path))
 
 
 def index_sets(num_frames: int, seed: int = 0) -> list[torch.Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from support.readers import needs_torchcodec, video_of
 from vssl.data.probe import probe
 from vssl.data.reader import ReadError, Video, installed_readers, read
 
@@ -25,15 +26,6 @@ ODD = {
     "video_180.mov": ((3, 320, 568), "exact"),
     "video_90.mov": ((3, 568, 320), "exact"),
 }
-needs_torchcodec = pytest.mark.skipif(
-    "torchcodec" not in installed_readers(), reason="torchcodec does not load: readers cannot be compared"
-)
-
-
-def video_of(path: Path) -> Video:
-    found = probe(str(path))
-    assert found.error == ""
-    return found.video(str(path))
 
 
 def plain_decode(path: Path) -> np.ndarray:
