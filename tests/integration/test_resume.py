@@ -1,5 +1,6 @@
 """A run that is killed in the middle of an epoch continues to the same weights, bit for bit."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from support.cli import ENV, vssl
+from support.cli import ENV, SOURCE, vssl
 from support.plugins import installed
 from support.ranks import run_ranks
 from support.runs import SGD, difference, trained, vito, vspp
@@ -55,7 +56,7 @@ def test_killed_in_mid_epoch(workers, toy_manifest, tmp_path):
     vssl("fit", "-c", config(tmp_path, whole), *shared, f"--run_dir={whole}", path=[plugins])
 
     argv = ["fit", "-c", str(config(tmp_path, broken)), *shared, f"--run_dir={broken}"]
-    env = {**ENV, "PYTHONPATH": str(plugins)}
+    env = {**ENV, "PYTHONPATH": f"{plugins}{os.pathsep}{SOURCE}"}
     process = subprocess.Popen([sys.executable, "-m", "vssl", *argv], env=env, start_new_session=True)
     target, deadline = broken / "each" / "step8.ckpt", time.monotonic() + 120
     while not target.exists():

@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from vssl.cli import main
 
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+SOURCE = Path(__file__).parents[2] / "src"
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", "PYTHONPATH": str(SOURCE)}
 
 
 def vssl(*argv, cwd=None, path=(), check=True):
     """Run `vssl ARGV`; `path` goes in front of the import path."""
-    env = {**ENV, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    env = {**ENV, "PYTHONPATH": os.pathsep.join(map(str, [*path, SOURCE]))}
     command = [sys.executable, "-m", "vssl", *map(str, argv)]
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=500)
     if check:
