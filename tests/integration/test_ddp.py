@@ -3,7 +3,7 @@
 import pytest
 
 from support.ranks import run_ranks
-from support.runs import difference, moclr, trained, vito, vito_predictor, vivi_ex2, vivi_rot, vspp
+from support.runs import auxskd, difference, moclr, trained, vito, vito_predictor, vivi_ex2, vivi_rot, vspp
 
 LIMIT = 1e-6
 pytestmark = pytest.mark.slow
@@ -11,9 +11,11 @@ pytestmark = pytest.mark.slow
 
 def _rank(_, world, build, manifest, gather_off, steps=8):
     if gather_off:
+        import vssl.methods.auxskd
         import vssl.methods.vito
         import vssl.methods.vivi
 
+        vssl.methods.auxskd.gather = lambda x: (x.detach(), 0)
         vssl.methods.vito.gather = lambda x: (x.detach(), 0)
         vssl.methods.vivi.gather_with_gradient = lambda x: (x, 0)
     return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp", steps=steps)
@@ -21,7 +23,7 @@ def _rank(_, world, build, manifest, gather_off, steps=8):
 
 # MoCLR's small run has a unit at its kink: rounding of 2e-7 after 4 steps is 2e-4 after 8. Mining in VIVI-Ex can hang
 # on the last bit and then part two runs: its gradients are compared in test_gather.py.
-STEPS = {vito: 8, vito_predictor: 8, moclr: 4, vspp: 8, vivi_ex2: 8, vivi_rot: 8}
+STEPS = {vito: 8, vito_predictor: 8, moclr: 4, vspp: 8, vivi_ex2: 8, vivi_rot: 8, auxskd: 8}
 
 
 @pytest.mark.parametrize(("build", "steps"), STEPS.items())
@@ -41,8 +43,23 @@ def test_without_the_gather_they_differ(build, at_least, toy_manifest):
     assert difference(alone, first) > at_least
 
 
-def test_accumulated_micro_batches_equal_one_batch(toy_manifest):
-    """VSPP's loss is a mean over videos, so 8 = 2 x 4; the teacher of VITO moves once per step either way."""
-    whole = trained(vspp, toy_manifest, exact_norms=True, steps=4)
-    parts = trained(vspp, toy_manifest, exact_norms=True, steps=4, batch_size=4, accumulate_grad_batches=2)
+def test_every_rank_has_the_bank_of_one_process(toy_manifest):
+    """Two processes put in the global batch, in its order; each on its own would put in half of it."""
+    alone = trained(auxskd, toy_manifest, exact_norms=True, steps=6)
+    ranks = run_ranks(_rank, auxskd, str(toy_manifest), False, 6)
+    apart = run_ranks(_rank, auxskd, str(toy_manifest), True, 6)
+    bank = {name: value for name, value in alone.items() if name.startswith("bank.")}
+    assert bank["bank.pointer"] == 6 * 8 % 32
+    own = lambda state: {name: state[name] for name in bank}
+    for state in ranks:
+        assert difference(bank, own(state)) <= LIMIT
+    assert difference(own(apart[0]), own(apart[1])) > 0.1
+    assert difference(bank, own(apart[0])) > 0.1
+
+
+@pytest.mark.parametrize("build", [vspp, auxskd])
+def test_accumulated_micro_batches_equal_one_batch(build, toy_manifest):
+    """Losses that are a mean over videos, so 8 = 2 x 4; teachers and banks move once per step either way."""
+    whole = trained(build, toy_manifest, exact_norms=True, steps=4)
+    parts = trained(build, toy_manifest, exact_norms=True, steps=4, batch_size=4, accumulate_grad_batches=2)
     assert difference(whole, parts) <= LIMIT
