@@ -161,8 +161,11 @@ def test_a_mistake_is_told_in_one_line(extra, says, toy_manifest, tmp_path, capf
 
 def test_a_bank_that_the_batch_does_not_divide_is_told_before_the_run(toy_manifest, tmp_path, capfd):
     argv = ["fit", "-c", TOY / "auxskd.yaml", f"--data.manifest={toy_manifest}", *SMALL, "--data.batch_size=10"]
-    refused(in_process(capfd, *argv, f"--run_dir={tmp_path / 'run'}"), "a batch of 10", "bank of 768 rows", "Try")
-    assert not (tmp_path / "run").exists()
+    done = in_process(capfd, *argv, f"--run_dir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == "vssl: error: a batch of 10: does not divide the bank of 768 rows. Try a batch of 8."
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_a_run_directory_is_not_used_twice(toy_manifest, tmp_path, capfd):

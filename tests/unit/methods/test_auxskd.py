@@ -283,7 +283,12 @@ def test_the_entropy_and_spread_that_are_logged(toy_manifest):
     assert method.step(batch_of(method, toy_manifest)).logs["teacher_entropy"] > 0.999
     with torch.no_grad():
         method.predict[-1].weight.zero_()  # every student is the bias
-    assert method.step(batch_of(method, toy_manifest)).logs["student_std"] < 1e-5
+        method.teacher_project.teacher.weight.zero_()  # and every key too, so a bank of keys tells nothing apart
+        method.bank.rows.copy_(F.normalize(method.teacher_project.teacher.bias, dim=0).expand(32, -1))
+    method.teacher_temperature = 0.02
+    logs = method.step(batch_of(method, toy_manifest)).logs
+    assert logs["student_std"] < 1e-5
+    assert logs["teacher_entropy"] > 0.999
 
 
 @pytest.mark.parametrize(
