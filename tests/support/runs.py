@@ -47,8 +47,8 @@ def vspp(optim=SGD):
     return VSPP(tiny_video(), views=PacedClips(frames=8), augment=PACED, optim=optim)
 
 
-def auxskd(optim=SGD, **variant):
-    return AuxSKD(tiny_video(), views=replace(VIEWS, frames=8), augment=PACED, optim=optim, bank_size=32, **variant)
+def auxskd(optim=SGD, kind=AuxSKD, **variant):
+    return kind(tiny_video(), views=replace(VIEWS, frames=8), augment=PACED, optim=optim, bank_size=32, **variant)
 
 
 def auxskd_joint(optim=SGD):
