@@ -10,7 +10,7 @@ from support.runs import vivi
 from vssl import VideoDataModule
 from vssl.backbones.image import ImageBackbone
 from vssl.backbones.tiny import TinyImage
-from vssl.data.images import ImageFolder, ImageList
+from vssl.data.images import ImageList, LabelledImages
 from vssl.data.reader import ReadError
 from vssl.errors import UserError
 from vssl.methods.vivi import IMAGE_AUGMENT, CoTraining
@@ -34,7 +34,7 @@ def folder(tmp_path):
 
 
 def test_images_and_labels_belong_together(folder):
-    images = ImageList(ImageFolder(str(folder)))
+    images = ImageList(LabelledImages(str(folder)))
     assert images.classes == ["cat", "dog", "owl"]
     assert len(images) == 23
     drawn = images.draw(Key(0, 5, 0, 0), 23, view=VIEW, seed=0)
@@ -46,7 +46,7 @@ def test_images_and_labels_belong_together(folder):
 
 
 def test_an_epoch_goes_through_the_images_once_before_it_repeats(folder):
-    images = ImageList(ImageFolder(str(folder)))
+    images = ImageList(LabelledImages(str(folder)))
     places = [p for position in range(23) for p in images.places(Key(0, 0, 0, position), 2, seed=0)]
     assert sorted(places[:23]) == sorted(places[23:]) == list(range(23))
     assert places[:23] != places[23:]
@@ -59,7 +59,7 @@ def test_an_epoch_goes_through_the_images_once_before_it_repeats(folder):
 
 
 def test_a_draw_is_a_pure_function_of_seed_and_key(folder):
-    first, second = (ImageList(ImageFolder(str(folder))) for _ in range(2))
+    first, second = (ImageList(LabelledImages(str(folder))) for _ in range(2))
     key = Key(2, 3, 0, 4)
     one, two = (images.draw(key, 4, view=VIEW, seed=9) for images in (first, second))
     assert torch.equal(one["pixels"], two["pixels"])
@@ -67,11 +67,11 @@ def test_a_draw_is_a_pure_function_of_seed_and_key(folder):
 
 
 def test_a_subset_takes_its_share_of_every_class(folder):
-    tenth = ImageList(ImageFolder(str(folder), fraction=0.3))
+    tenth = ImageList(LabelledImages(str(folder), fraction=0.3))
     assert np.bincount(tenth.labels).tolist() == [3, 3, 1]
-    same, other = (ImageList(ImageFolder(str(folder), fraction=0.3, seed=s)) for s in (0, 1))
+    same, other = (ImageList(LabelledImages(str(folder), fraction=0.3, seed=s)) for s in (0, 1))
     assert tenth.digest == same.digest != other.digest
-    assert ImageList(ImageFolder(str(folder))).digest not in (same.digest, other.digest)
+    assert ImageList(LabelledImages(str(folder))).digest not in (same.digest, other.digest)
 
 
 def module(manifest, method, **settings):
@@ -83,7 +83,7 @@ def co_method(backbone=None, classes=3, **settings):
 
 
 def test_mistakes_are_refused(folder, toy_manifest, tmp_path):
-    given = ImageFolder(str(folder))
+    given = LabelledImages(str(folder))
     with pytest.raises(UserError, match=r"data\.images: the method takes 2 labelled images per video\. Set"):
         module(toy_manifest, co_method())
     with pytest.raises(UserError, match="this method takes no labelled images"):
@@ -91,9 +91,9 @@ def test_mistakes_are_refused(folder, toy_manifest, tmp_path):
     with pytest.raises(UserError, match=r"has 3 classes, the method's classifier 7\. Set model\.co\.classes to 3"):
         module(toy_manifest, co_method(classes=7), images=given)
     with pytest.raises(UserError, match="no such folder"):
-        ImageList(ImageFolder(str(tmp_path / "none")))
+        ImageList(LabelledImages(str(tmp_path / "none")))
     with pytest.raises(UserError, match=r"fraction=0\.0"):
-        ImageFolder(str(folder), fraction=0.0)
+        LabelledImages(str(folder), fraction=0.0)
     (folder / "owl" / "00.JPEG").write_bytes(b"no image")
     images = ImageList(given)
     with pytest.raises(ReadError, match=r"00\.JPEG: no image that"):
@@ -103,7 +103,7 @@ def test_mistakes_are_refused(folder, toy_manifest, tmp_path):
 def test_the_supervised_term_trains_the_same_encoder(folder, toy_manifest):
     torch.manual_seed(0)
     method = co_method()
-    data = module(toy_manifest, method, images=ImageFolder(str(folder)))
+    data = module(toy_manifest, method, images=LabelledImages(str(folder)))
     assert "2 of 23 labelled images with each" in data.summary()
     assert data.seen["num_images"] == 23
     dataset = data.train_dataloader().dataset
