@@ -90,6 +90,10 @@ def vivi_without_video_level(optim=SGD):
     return vivi(optim, video_weight=0.0)
 
 
+def vivi_order(optim=SGD):
+    return vivi(optim, video_loss="order", pooling="attention")
+
+
 BUILDERS = {
     "vssl.methods.auxskd.AuxSKD": auxskd,
     "vssl.methods.vito.VITO": vito,
@@ -101,6 +105,7 @@ VARIANTS = {
     "VIVI-Ex(2)": vivi_ex2,
     "VIVI-Rot(4)": vivi_rot,
     "VIVI-Ex(4), lambda 0": vivi_without_video_level,
+    "VIVI-Ex(4), order, attention": vivi_order,
     "auxSKD with the pretext": auxskd_joint,
     "auxSKD, no predictor": auxskd_without_predictor,
 }
