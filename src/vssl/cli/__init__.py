@@ -12,6 +12,7 @@ COMMANDS = {
     "data": ("vssl.cli.data", "index videos into a manifest, check one, generate the toy world"),
     "evaluate": ("vssl.cli.evaluate", "score a frozen encoder under a named protocol"),
     "compare": ("vssl.cli.compare", "print the table that compares runs, write the report"),
+    "diff": ("vssl.cli.diff", "what differs between two runs, by likely effect"),
     "methods": ("vssl.cli.listing", "list the installed methods"),
     "backbones": ("vssl.cli.listing", "list the encoders"),
 }
