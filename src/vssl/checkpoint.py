@@ -80,7 +80,7 @@ def load_backbone(path: str | Path, *, trust_imports: bool = False) -> Backbone:
     ours = checkpoint["vssl"]
     backbone = build(ours["backbone"], trust_imports=trust_imports)
     if "input" in ours:  # of imported weights: what they want to see comes with them
-        backbone.input = Input(**ours["input"])
+        backbone.input = _card(file, ours["input"])
     prefix = ours["prefix"]
     weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     try:
@@ -89,3 +89,10 @@ def load_backbone(path: str | Path, *, trust_imports: bool = False) -> Backbone:
         reason = " ".join(str(error).split())[:200]
         raise UserError(file, f"its weights do not fit its encoder ({reason})", "The file was changed.") from None
     return backbone.eval()
+
+
+def _card(file: Path, fields: Any) -> Input:
+    try:
+        return Input(**fields)
+    except TypeError as error:
+        raise UserError(file, f"its input card is not readable ({error})", "The file was changed.") from None
