@@ -13,7 +13,7 @@ from support import official
 from support.cli import in_process, refused
 from support.official import prefixed
 from vssl import checkpoint
-from vssl.backbones import TinyVideo
+from vssl.backbones import ImageBackbone, TinyVideo
 from vssl.evaluate.features import encode, normalise
 from vssl.evaluate.result import of_run
 
@@ -191,3 +191,17 @@ def test_another_architecture_and_wrong_words_are_refused_in_one_line(tiny, tmp_
 def test_evaluate_names_the_way_for_a_file_that_is_no_checkpoint(tiny, toy_manifest, capfd):
     done = in_process(capfd, "evaluate", tiny[0], "--data.manifest", toy_manifest)
     refused(done, "theirs.pth", "not a vssl checkpoint", "vssl import")
+
+
+@pytest.mark.real
+def test_a_real_file_of_timm(real_data, tmp_path, capfd):
+    file, out = real_data / "teachers" / "mobilenetv2_100_imagenet.pth", tmp_path / "a.ckpt"
+    same = {"pad_type": "same"}
+    base = ("--layout", "timm", "--backbone", "mobilenetv2_100", "--init-args", json.dumps({"model_kwargs": same}))
+    half = ("--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5", "--labels-used", "ImageNet")
+    done = in_process(capfd, "import", file, *base, *half, "--out", out)
+    assert done.returncode == 0, done.stderr
+    known = ImageBackbone("mobilenetv2_100", weights=str(file), model_kwargs=same).eval()
+    frame = torch.rand(1, 1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(checkpoint.load_backbone(out)(frame), known(frame))
