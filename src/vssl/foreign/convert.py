@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from vssl.backbones import catalog
 from vssl.backbones.base import Backbone, Input
@@ -52,6 +53,8 @@ def convert(
     Raises:
         UserError: The file is unsafe, truncated or of another architecture, or an argument is wrong.
     """
+    if layout not in LAYOUTS:
+        raise UserError(layout, "no such layout", f"There are {', '.join(LAYOUTS)}.")
     rules = LAYOUTS[layout]
     if rules.networks is not None and backbone not in rules.networks:
         raise UserError(backbone, f"layout {layout} holds {', '.join(rules.networks)}", "Choose one of them.")
@@ -61,27 +64,33 @@ def convert(
         raise UserError(file, f"says its network is {arch}, {known}", f"It cannot be read as {backbone}.")
     encoder, sees = _encoder(backbone, rules, card=dict(card or {}), init_args=dict(init_args or {}))
     matched = match(file, tensors, encoder, layout=rules, network=backbone, key_map=key_map or {})
-    budget = {
+    source = {
         "labels_used": labels_used,
         "imported_from": file.name,
         "imported_layout": layout,
         "imported_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
     }
+    _write(out, matched.tensors, spec=encoder.spec(), card=sees, budget=source)
+    return matched, sees
+
+
+def _write(
+    out: Path, tensors: Mapping[str, Tensor], *, spec: dict[str, Any], card: Input, budget: dict[str, Any]
+) -> None:
     ours = {
         "schema": 1,
         "seen": None,  # nothing is known of what pretraining saw
         "budget": budget,
         "method": "imported",
-        "backbone": encoder.spec(),
-        "input": sees._asdict(),
+        "backbone": spec,
+        "input": card._asdict(),
         "prefix": "backbone.",
     }
-    weights = {f"backbone.{name}": tensor for name, tensor in matched.tensors.items()}
+    weights = {f"backbone.{name}": tensor for name, tensor in tensors.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".draft-{out.name}")
     torch.save({"state_dict": weights, "global_step": 0, "epoch": 0, "vssl": ours}, draft)
     os.replace(draft, out)
-    return matched, sees
 
 
 def read_key_map(file: Path) -> dict[str, str | None]:

@@ -72,35 +72,26 @@ def match(
     """
     own = backbone.state_dict()
     rename, heads = _renaming(backbone, layout, network)
-    dropped: dict[str, str] = {}
-    names: dict[str, str] = {}
-    for name in tensors:
-        short = _mapped(re.sub(r"(?<![^.])module\.", "", name), key_map)
-        if short is None:
-            dropped[name] = "dropped by the key map"
-        else:
-            names[name] = short
-    trunk = max(layout.trunks, key=lambda prefix: sum(rename(n, prefix) in own for n in names.values()))
+    short = {name: _mapped(re.sub(r"(?<![^.])module\.", "", name), key_map) for name in tensors}
+    names = {name: mapped for name, mapped in short.items() if mapped is not None}
+    dropped = {name: "dropped by the key map" for name in short if name not in names}
+    trunk = max(layout.trunks, key=lambda prefix: sum(rename(name, prefix) in own for name in names.values()))
     kept: dict[str, str] = {}
     unknown = []
-    for name, short in names.items():
-        found = rename(short, trunk)
-        if found in own:
-            if found in kept.values():
-                raise UserError(file, f"two of its tensors are the encoder's {found} ({name})", "Drop one: --key-map.")
-            kept[name] = found
-        elif not short.startswith(trunk):
+    for name, mapped in names.items():
+        ours, inner = rename(mapped, trunk), mapped.removeprefix(trunk)
+        if ours in own:
+            if ours in kept.values():
+                raise UserError(file, f"two of its tensors are the encoder's {ours} ({name})", "Drop one: --key-map.")
+            kept[name] = ours
+        elif not mapped.startswith(trunk):
             dropped[name] = f"outside of {trunk}"
-        elif short.removeprefix(trunk) in heads or any(
-            re.fullmatch(p, short.removeprefix(trunk)) for p in layout.heads
-        ):
+        elif inner in heads or any(re.fullmatch(pattern, inner) for pattern in layout.heads):
             dropped[name] = "head"
         else:
             unknown.append(name)
     found = {ours: tensors[theirs] for theirs, ours in kept.items()}
-    filled = [name for name in own if name not in found and name.endswith(_COUNTER)]
-    _refuse(file, own, found | {name: own[name] for name in filled}, unknown=unknown, network=network)
-    values = {name: found[name].to(own[name].dtype) if name in found else own[name] for name in own}
+    values, filled = _complete(file, own, found, unknown=unknown, network=network)
     return Matched(values, kept, dropped, filled)
 
 
@@ -131,9 +122,12 @@ def _mapped(name: str, key_map: Mapping[str, str | None]) -> str | None:
     return name
 
 
-def _refuse(
-    file: Path, own: Mapping[str, Tensor], found: Mapping[str, Tensor], *, unknown: list[str], network: str
-) -> None:
+def _complete(
+    file: Path, own: Mapping[str, Tensor], found: dict[str, Tensor], *, unknown: list[str], network: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """All of the encoder's tensors in its types, step counters filled in; or a refusal."""
+    filled = [name for name in own if name not in found and name.endswith(_COUNTER)]
+    found = found | {name: own[name] for name in filled}
     faults = {
         "missing": [name for name in own if name not in found],
         "unknown": unknown,
@@ -143,3 +137,4 @@ def _refuse(
     if told:
         rule = f"is not a {network} of this layout: of {len(own)} tensors {'; '.join(told)}"
         raise UserError(file, rule, "Choose another --backbone or --layout, or name its tensors in a --key-map.")
+    return {name: found[name].to(tensor.dtype) for name, tensor in own.items()}, filled
