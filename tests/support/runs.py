@@ -69,9 +69,14 @@ def vivi_without_video_level(optim=SGD):
     return vivi(optim, video_weight=0.0)
 
 
+def vivi_order(optim=SGD):
+    return vivi(optim, video_loss="order", pooling="attention")
+
+
 BUILDERS = {"vssl.methods.vito.VITO": vito, "vssl.methods.vivi.VIVI": vivi, "vssl.methods.vspp.VSPP": vspp}
 """One per installed method."""
 VARIANTS = {"VIVI-Ex(2)": vivi_ex2, "VIVI-Rot(4)": vivi_rot, "VIVI-Ex(4), lambda 0": vivi_without_video_level}
+VARIANTS |= {"VIVI-Ex(4), order, attention": vivi_order}
 """More settings that keep the same promises."""
 
 
