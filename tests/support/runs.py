@@ -10,12 +10,16 @@ from torch import nn
 
 from vssl import VideoDataModule
 from vssl.backbones.tiny import TinyImage, TinyVideo
+from vssl.ema import Momentum
+from vssl.methods.rspnet import RSPNet
+from vssl.methods.vcop import VCOP
+from vssl.methods.videopace import VideoPace
 from vssl.methods.vito import VITO, ByolAugment, Projector
 from vssl.methods.vivi import VIVI, Critic, Triplet
 from vssl.methods.vspp import VSPP
 from vssl.optim import Optim
 from vssl.types import Batch
-from vssl.views import Augment, PacedClips, Shots, WindowFrames
+from vssl.views import Augment, PacedClips, Shots, ShuffledClips, SpeedPairs, WholePace, WindowFrames
 
 SGD = Optim(name="sgd", lr=0.1, weight_decay=1e-4, schedule="cosine", warmup=2, unit="step")
 
@@ -33,10 +37,10 @@ def moclr():
     return vito(pooling="mean", scales=1, views=WindowFrames(scheme="delta", gap_s=0.0))
 
 
-def vspp(optim=SGD):
+def vspp(optim=SGD, **variant):
     augment = Augment(scale=(0.5, 1.0), jitter=0.8, per_frame="photometry")
     backbone = TinyVideo(4, light=True, stem="difference", size=24, frames=8)
-    return VSPP(backbone, views=PacedClips(frames=8), augment=augment, optim=optim)
+    return VSPP(backbone, views=PacedClips(frames=8), augment=augment, optim=optim, **variant)
 
 
 def vivi(optim=SGD, *, shots=4, variant="ex", backbone=None, **settings):
@@ -69,9 +73,52 @@ def vivi_without_video_level(optim=SGD):
     return vivi(optim, video_weight=0.0)
 
 
-BUILDERS = {"vssl.methods.vito.VITO": vito, "vssl.methods.vivi.VIVI": vivi, "vssl.methods.vspp.VSPP": vspp}
+def _clips():
+    return TinyVideo(4, light=True, stem="difference", size=24, frames=8)
+
+
+def videopace(optim=SGD):
+    return VideoPace(_clips(), views=WholePace(frames=8), optim=optim, augment=Augment(jitter=0.8))
+
+
+def vcop(optim=SGD, dropout=0.5):
+    views = ShuffledClips(frames=8, gap=4)
+    return VCOP(_clips(), views=views, augment=Augment(), optim=optim, hidden=16, dropout=dropout)
+
+
+def vcop_without_dropout():
+    return vcop(dropout=0.0)  # which units it drops depends on the rank
+
+
+def rspnet(optim=SGD):
+    momentum = Momentum(0.9, "constant")
+    return RSPNet(_clips(), views=SpeedPairs(frames=8), optim=optim, out=8, bank_size=32, momentum=momentum)
+
+
+def vspp_speed_alone():
+    return vspp(heads="speed")
+
+
+def vspp_segment_alone():
+    return vspp(heads="segment")
+
+
+BUILDERS = {
+    "vssl.methods.rspnet.RSPNet": rspnet,
+    "vssl.methods.vcop.VCOP": vcop,
+    "vssl.methods.videopace.VideoPace": videopace,
+    "vssl.methods.vito.VITO": vito,
+    "vssl.methods.vivi.VIVI": vivi,
+    "vssl.methods.vspp.VSPP": vspp,
+}
 """One per installed method."""
-VARIANTS = {"VIVI-Ex(2)": vivi_ex2, "VIVI-Rot(4)": vivi_rot, "VIVI-Ex(4), lambda 0": vivi_without_video_level}
+VARIANTS = {
+    "VIVI-Ex(2)": vivi_ex2,
+    "VIVI-Rot(4)": vivi_rot,
+    "VIVI-Ex(4), lambda 0": vivi_without_video_level,
+    "VSPP, speed alone": vspp_speed_alone,
+    "VSPP, segment alone": vspp_segment_alone,
+}
 """More settings that keep the same promises."""
 
 

@@ -12,6 +12,7 @@ import torchvision.models.video as torchvision_video
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.video.s3d import TemporalSeparableConv
+from torchvision.ops.misc import Conv3dNormActivation
 
 from vssl.backbones import vcop
 from vssl.backbones.base import Backbone, Input
@@ -184,7 +185,9 @@ class _Gate(nn.Module):
 
 def _add_gates(net: nn.Module) -> None:
     for conv in [module for module in net.modules() if isinstance(module, TemporalSeparableConv)]:
-        conv.append(_Gate(conv[-1].out_channels))
+        across = conv[1]
+        assert isinstance(across, Conv3dNormActivation)
+        conv.append(_Gate(across.out_channels))
 
 
 def _use_silu(net: nn.Module) -> None:
