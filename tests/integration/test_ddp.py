@@ -34,7 +34,17 @@ def _rank(_, world, build, manifest, gather_off, steps=8):
 
 # MoCLR's small run has a unit at its kink: rounding of 2e-7 after 4 steps is 2e-4 after 8. Mining in VIVI-Ex can hang
 # on the last bit and then part two runs: its gradients are compared in test_gather.py.
-STEPS = {vito: 8, vito_predictor: 8, moclr: 4, vspp: 8, vivi_ex2: 8, vivi_rot: 8, videopace: 4, vcop_without_dropout: 4, rspnet: 6}
+STEPS = {
+    vito: 8,
+    vito_predictor: 8,
+    moclr: 4,
+    vspp: 8,
+    vivi_ex2: 8,
+    vivi_rot: 8,
+    videopace: 4,
+    vcop_without_dropout: 4,
+    rspnet: 6,
+}
 
 
 @pytest.mark.parametrize(("build", "steps"), STEPS.items())
