@@ -43,6 +43,7 @@ CASES = [
         for name in VIDEO_NAMES
     ],
     Case("TinyImage", {"width": 4}, ((1, 24), (3, 32)), 4, keeps_frames=True),
+    Case("TinyImage", {"width": [4, 6, 8, 8], "norm": "group"}, ((1, 24), (3, 32)), 4, keeps_frames=True),
     Case("TinyVideo", {"width": 4}, ((4, 24), (6, 32)), 3),
     Case("TinyVideo", {"width": [4, 6, 8], "stem": "difference", "light": True}, ((1, 24), (6, 32)), 3),
     Case("PixelHistogram", {"bins": 8}, ((1, 24), (3, 32)), 1, keeps_frames=True),

@@ -73,6 +73,10 @@ def vivi_without_video_level(optim=SGD):
     return vivi(optim, video_weight=0.0)
 
 
+def vivi_order(optim=SGD):
+    return vivi(optim, video_loss="order", pooling="attention")
+
+
 def _clips():
     return TinyVideo(4, light=True, stem="difference", size=24, frames=8)
 
@@ -116,6 +120,7 @@ VARIANTS = {
     "VIVI-Ex(2)": vivi_ex2,
     "VIVI-Rot(4)": vivi_rot,
     "VIVI-Ex(4), lambda 0": vivi_without_video_level,
+    "VIVI-Ex(4), order, attention": vivi_order,
     "VSPP, speed alone": vspp_speed_alone,
     "VSPP, segment alone": vspp_segment_alone,
 }
