@@ -12,8 +12,10 @@ from vssl.errors import UserError
 if TYPE_CHECKING:
     from vssl.data.manifest import Manifest
     from vssl.evaluate.encoder import Encoder
+    from vssl.evaluate.passes import Settings
     from vssl.evaluate.protocol import Protocol
     from vssl.evaluate.result import Result
+    from vssl.evaluate.run import Job
 
 
 def main(argv: list[str]) -> int:
@@ -28,11 +30,11 @@ def main(argv: list[str]) -> int:
     from vssl.evaluate import protocol, render, table
 
     console = Console(stderr=True)
-    chosen = protocol.load(args.protocol)
+    chosen = [protocol.load(name) for name in args.protocol]
     if args.clips is not None:
-        chosen = chosen.override(views__clips=args.clips)
+        chosen = [found.override(views__clips=args.clips) for found in chosen]
     if args.seeds_random is not None:
-        chosen = chosen.override(controls__random_seeds=list(range(args.seeds_random)))
+        chosen = [found.override(controls__random_seeds=list(range(args.seeds_random))) for found in chosen]
     results = _evaluate(args, chosen, console)
     out = Console()
     if not out.is_terminal:
@@ -45,9 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="vssl evaluate", description=__doc__)
     add = parser.add_argument
     add("checkpoints", nargs="+", metavar="CKPT", help="checkpoint file, or run directory (its last checkpoint)")
-    add("--protocol", default="knn-v1", help="named protocol (default: %(default)s)")
+    add("--protocol", type=_names, default=["knn-v1"], help="protocols, for example knn-v1,linear-v1 (default: knn-v1)")
     add("-c", "--config", action="append", default=[], metavar="YAML", help="its section data: manifest, root, ...")
-    add("--data.manifest", dest="manifest", help="manifest of the videos to score on")
+    add("--data.manifest", dest="manifest", action="append", help="manifest of the videos to score on; repeat for more")
     add("--data.root", dest="root", help="folder that the manifest's paths are relative to")
     add("--data.reader", dest="reader", choices=("auto", "pyav", "torchcodec"), help="decoder (default: auto)")
     add(
@@ -59,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", type=_at_least(0), help="loader processes (default: the cores, at most 8)")
     add("--batch-size", type=_at_least(1), default=8, help="videos per batch; no score depends on it")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add("--out", metavar="DIR", help="write DIR/results instead of the run's own results")
+    add("--out", metavar="DIR", help="write DIR/results and DIR/features instead of the run's own")
+    add("--cache", metavar="DIR", help="keep features in DIR, shared by runs (default: features in the run directory)")
+    add("--no-cache", action="store_true", help="keep no features on disk")
     add("--allow-leak", action="store_true", help="score splits seen in pretraining, stamped LEAKED, never ranked")
     add(
         "--trust-imports",
@@ -77,6 +81,10 @@ def _ints(text: str) -> list[int]:
     return sorted({int(part) for part in parts})
 
 
+def _names(text: str) -> list[str]:
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
 def _at_least(least: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
         if not text.isdigit() or int(text) < least:
@@ -86,25 +94,42 @@ def _at_least(least: int) -> Callable[[str], int]:
     return whole
 
 
-def _evaluate(args: argparse.Namespace, protocol: "Protocol", console: Any) -> "list[Result]":
+def _evaluate(args: argparse.Namespace, protocols: "list[Protocol]", console: Any) -> "list[Result]":
+    """All data sets; everything that can be refused is refused before the first video is read."""
+    from vssl.data.manifest import Manifest
+    from vssl.evaluate import run
+
+    data = data_section(args)
+    settings = settings_of(args, data, console)
+    roots = {"root": Path(data["root"])} if data.get("root") else {"root": None}
+    manifests = [Manifest.load(Path(path), **roots) for path in data["manifest"]]
+    labels = [name for text in args.label for name in text.split(",")] or [data.get("label") or "label"]
+    jobs = [(manifest, _jobs(args, protocols, manifest)) for manifest in manifests]
+    results = []
+    for manifest, found in jobs:
+        results += run.evaluate(found, manifest=manifest, labels=list(dict.fromkeys(labels)), settings=settings)
+    return results
+
+
+def settings_of(args: argparse.Namespace, data: dict[str, Any], console: Any) -> "Settings":
+    """How to compute.
+
+    Raises:
+        UserError: there is no such device here.
+    """
     import os
 
     import torch
 
-    from vssl.data.manifest import Manifest
-    from vssl.evaluate import run
+    from vssl.evaluate.passes import Settings
 
-    data = _data(args)
-    manifest = Manifest.load(Path(data["manifest"]), root=Path(data["root"]) if data.get("root") else None)
-    labels = [name for text in args.label for name in text.split(",")] or [data.get("label") or "label"]
-    encoders = _encoders(args, protocol, manifest)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UserError(f"--device {device}", "a device is auto, cpu, cuda or cuda:N", "Try --device cpu.")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {device}", "PyTorch finds no GPU here", "Try --device cpu.")
     workers = data.get("num_workers", -1)  # -1, as in data.num_workers: the machine decides
-    settings = run.Settings(
+    return Settings(
         num_workers=workers if workers >= 0 else min(os.cpu_count() or 1, 8),
         batch_size=args.batch_size,
         reader=data.get("reader") or "auto",
@@ -112,13 +137,14 @@ def _evaluate(args: argparse.Namespace, protocol: "Protocol", console: Any) -> "
         force=args.force,
         console=console,
     )
-    return run.evaluate(
-        encoders, manifest=manifest, protocol=protocol, labels=list(dict.fromkeys(labels)), settings=settings
-    )
 
 
-def _data(args: argparse.Namespace) -> dict[str, Any]:
-    """The data section of the -c layers, left to right, and the flags over it."""
+def data_section(args: argparse.Namespace) -> dict[str, Any]:
+    """The data section of the -c layers, left to right, and the flags over it; `manifest` is a list.
+
+    Raises:
+        UserError: a layer is missing or broken, or no manifest is named; several are, but one root.
+    """
     merged: dict[str, Any] = {}
     if args.config:
         from omegaconf import OmegaConf
@@ -141,23 +167,37 @@ def _data(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(
             "--data.manifest", "is missing", "Name the manifest that vssl data index wrote, or -c DATA.yaml"
         )
+    named = merged["manifest"]
+    merged["manifest"] = list(dict.fromkeys([named] if isinstance(named, str) else named))
+    if len(merged["manifest"]) > 1 and merged.get("root"):
+        raise UserError(
+            "--data.root", "is one folder for several manifests", "Leave it out: each manifest names its own"
+        )
     return merged
 
 
-def _encoders(args: argparse.Namespace, protocol: "Protocol", manifest: "Manifest") -> "list[Encoder]":
-    """The trained encoders, then the controls of each."""
-    from vssl.evaluate import run
+def _jobs(args: argparse.Namespace, protocols: "list[Protocol]", manifest: "Manifest") -> "list[Job]":
+    """Per protocol the trained encoders, and the controls of each."""
+    from vssl.evaluate import score
+    from vssl.evaluate.run import Job
 
-    found = []
+    jobs = [Job(protocol, []) for protocol in protocols]
     for path in args.checkpoints:
-        trained = _trained(args, Path(path), protocol, manifest)
-        if not args.allow_leak:
-            run.guard(trained, manifest)
-        found += [trained, *_controls(trained, protocol["controls.random_seeds"], trust_imports=args.trust_imports)]
-    return found
+        for protocol, encoders in jobs:
+            trained = trained_encoder(args, Path(path), protocol, manifest)
+            if not args.allow_leak:
+                score.guard(trained, manifest)
+            seeds = protocol["controls.random_seeds"]
+            encoders += [trained, *_controls(trained, seeds, trust_imports=args.trust_imports)]
+    return jobs
 
 
-def _trained(args: argparse.Namespace, path: Path, protocol: "Protocol", manifest: "Manifest") -> "Encoder":
+def trained_encoder(args: argparse.Namespace, path: Path, protocol: "Protocol", manifest: "Manifest") -> "Encoder":
+    """The encoder of a checkpoint or run directory, and where its results and features go.
+
+    Raises:
+        UserError: the checkpoint is missing, unsafe or broken.
+    """
     from vssl import checkpoint
     from vssl.evaluate.encoder import Encoder, plain, pretraining
     from vssl.evaluate.features import card_of
@@ -170,11 +210,13 @@ def _trained(args: argparse.Namespace, path: Path, protocol: "Protocol", manifes
     same = info.seen is not None and info.seen["dataset"] == manifest.dataset
     own = int(info.seen["split"]) if same and info.seen else 1
     method = info.method.rpartition(".")[2]
+    place = Path(args.out) if args.out else home
     return Encoder(
         kind=TRAINED,
         name=method,
         run=home.name if file.parent.name == "checkpoints" else file.stem,
-        folder=(Path(args.out) if args.out else home) / FOLDER,
+        folder=place / FOLDER,
+        features=None if args.no_cache else Path(args.cache) if args.cache else place / "features",
         backbone=backbone,
         card=card_of(protocol, backbone),
         spec=plain(info.spec),

@@ -45,7 +45,7 @@ def _group(index: int, group: Group) -> dict[str, Any]:
         "key": group.key,
         "name": group.record["name"],
         "columns": columns,
-        "numeric": [name in words.NUMERIC or name.startswith("top-1") for name in columns],
+        "numeric": words.numeric(group),
         "rows": [{"kind": row.kind, "cells": words.cells(group, row), "flags": row.flags} for row in group.rows],
         "findings": [_finding(row) for row in trained],
         "notes": group.notes,

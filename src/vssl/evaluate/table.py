@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vssl.evaluate import stats
-from vssl.evaluate.protocol import SOFT, fields_that_differ
+from vssl.evaluate.protocol import HARD, METRICS, SOFT, fields_that_differ
 from vssl.evaluate.result import BASELINE, RANDOM, TRAINED, Result
 from vssl.evaluate.stats import Comparison, Interval, Scores
 
@@ -56,8 +56,12 @@ class Row:
 
     @property
     def values(self) -> dict[int, list[float]]:
-        """Split -> top-1 of each result."""
-        return {split: [r.metrics["top1"] for r in found] for split, found in sorted(self.results.items())}
+        """Split -> the ranking metric of each result."""
+        return self.metric(self.first.ranking)
+
+    def metric(self, name: str) -> dict[int, list[float]]:
+        """Split -> a metric of each result."""
+        return {split: [r.metrics[name] for r in found] for split, found in sorted(self.results.items())}
 
     def scores(self, splits: Iterable[int]) -> list[Scores]:
         """Per-video scores on these splits, averaged over the seeds of a random row."""
@@ -81,6 +85,12 @@ class Group:
     ranked_on: list[int] = field(default_factory=list)
     leader: Comparison | None = None
     """First against second ranked row."""
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that all rows have: the one that ranks, then the others."""
+        have = [result.metrics for row in self.rows for found in row.results.values() for result in found]
+        return [name for name in METRICS[self.record[HARD]["task"]] if all(name in metrics for metrics in have)]
 
 
 def build(results: Iterable[Result]) -> list[Group]:

@@ -119,7 +119,7 @@ def test_mistakes_are_one_line(checkpoint, manifest, capsys, words, message):
 
 
 def test_the_data_section_of_layers_is_resolved_and_flags_win(tmp_path, monkeypatch):
-    from vssl.cli.evaluate import _data, _parser
+    from vssl.cli.evaluate import _parser, data_section
 
     monkeypatch.setenv("VSSL_DATA", "/somewhere")
     (tmp_path / "a.yaml").write_text(
@@ -127,9 +127,9 @@ def test_the_data_section_of_layers_is_resolved_and_flags_win(tmp_path, monkeypa
     )
     (tmp_path / "b.yaml").write_text("where: there\ndata: {root: '${where}/videos'}\n")
     layers = ["-c", str(tmp_path / "a.yaml"), "-c", str(tmp_path / "b.yaml")]
-    found = _data(_parser().parse_args(["x.ckpt", *layers]))
-    assert found == {"manifest": "/somewhere/m.csv", "reader": "pyav", "batch_size": 3, "root": "there/videos"}
-    assert _data(_parser().parse_args(["x.ckpt", *layers, "--data.manifest", "n.csv"]))["manifest"] == "n.csv"
+    found = data_section(_parser().parse_args(["x.ckpt", *layers]))
+    assert found == {"manifest": ["/somewhere/m.csv"], "reader": "pyav", "batch_size": 3, "root": "there/videos"}
+    assert data_section(_parser().parse_args(["x.ckpt", *layers, "--data.manifest", "n.csv"]))["manifest"] == ["n.csv"]
 
 
 def test_without_a_manifest_the_remedy_is_named(capsys, checkpoint):

@@ -7,7 +7,7 @@ from torch import nn
 
 from vssl.backbones.base import Backbone, Input
 from vssl.errors import UserError
-from vssl.evaluate import run
+from vssl.evaluate import run, score
 from vssl.evaluate.encoder import Encoder, environment, pretraining
 from vssl.evaluate.knn import predict
 from vssl.evaluate.protocol import load
@@ -40,11 +40,10 @@ def encoder(folder, *, kind="trained", splits=(1,), seen=None, **changes):
     return Encoder(**fields | changes)
 
 
-def evaluate(encoders, manifest, labels=("label",), **settings):
+def evaluate(encoders, manifest, labels=("label",), protocol="knn-v1", **settings):
     return run.evaluate(
-        encoders,
+        [run.Job(load(protocol), encoders)],
         manifest=manifest,
-        protocol=load("knn-v1"),
         labels=list(labels),
         settings=run.Settings(**settings),
     )
@@ -114,9 +113,9 @@ def seen(manifest, rows, dataset="tiny"):
 
 def test_a_leaked_split_is_refused_with_the_clean_one(tmp_path, manifest):
     trained = encoder(tmp_path, seen=seen(manifest, np.arange(12, NUM)), splits=(2,))
-    run.guard(trained, manifest)
+    score.guard(trained, manifest)
     with pytest.raises(UserError, match=r"r0: split 1: pretraining saw \d source groups.*--splits 2, or"):
-        run.guard(encoder(tmp_path, seen=trained.seen, splits=(1,)), manifest)
+        score.guard(encoder(tmp_path, seen=trained.seen, splits=(1,)), manifest)
 
 
 @pytest.mark.usefixtures("passes")
@@ -137,7 +136,7 @@ def test_unknown_columns_and_splits_are_refused(tmp_path, manifest, passes):
     with pytest.raises(UserError, match="7: is no split"):
         evaluate([encoder(tmp_path, splits=(7,))], manifest)
     with pytest.raises(UserError, match="7: is no split"):
-        run.guard(encoder(tmp_path, splits=(7,)), manifest)
+        score.guard(encoder(tmp_path, splits=(7,)), manifest)
     assert passes == []
     assert not Path(tmp_path / "r0").exists()
 

@@ -63,7 +63,7 @@ def test_leaked_scores_are_stamped_and_neither_averaged_nor_ranked(make_result):
     row = next(row for row in group.rows if row.run == "leaky")
     assert (row.rank, row.mean, row.versus) == (None, None, None)
     assert "LEAKED (split 1)" in row.flags
-    assert words.top1(row, 1).endswith("LEAKED")
+    assert words.value(row, 1).endswith("LEAKED")
     assert group.rows[0].run == "vspp-s0"
 
 
