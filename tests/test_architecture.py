@@ -69,7 +69,7 @@ def test_no_drawer_for_everything():
 
 
 LIGHT = [["--help"], ["--version"], ["methods"], ["backbones"]]
-LIGHT += [[command, "--help"] for command in ("fit", "data", "evaluate", "compare", "methods", "backbones")]
+LIGHT += [[command, "--help"] for command in ("fit", "data", "evaluate", "features", "compare", "methods", "backbones")]
 LIGHT += [["data", sub, "--help"] for sub in ("index", "check", "shots", "toy", "curate")]
 HEAVY = {"torch", "torchvision", "lightning", "jsonargparse", "timm", "pytorchvideo", "av", "pyarrow"}
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vssl.evaluate import words
+from vssl.evaluate.rows import Group, Row
 from vssl.evaluate.stats import Scores
-from vssl.evaluate.table import Group, Row
 
 LOSS, STEP = "train/loss", "step"
 MAX_POINTS = 400

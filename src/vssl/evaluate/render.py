@@ -13,7 +13,8 @@ from rich.text import Text
 from vssl.evaluate import words
 from vssl.evaluate.protocol import HARD
 from vssl.evaluate.result import TRAINED
-from vssl.evaluate.table import Group, Row, differences
+from vssl.evaluate.rows import Group, Row
+from vssl.evaluate.table import differences
 
 WIDE = 200
 """Columns of a terminal that is none: a table piped into a file is not folded at 80."""

@@ -10,8 +10,8 @@ from vssl._version import __version__
 from vssl.evaluate import charts, render, words
 from vssl.evaluate.protocol import HARD, INFO, SOFT
 from vssl.evaluate.result import TRAINED
+from vssl.evaluate.rows import Group, Row
 from vssl.evaluate.stats import BEATS, BELOW, FEW, MIN_VIDEOS, UNRESOLVED
-from vssl.evaluate.table import Group, Row
 
 
 def page(groups: list[Group], runs: list[Path]) -> str:

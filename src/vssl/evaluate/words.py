@@ -1,7 +1,7 @@
 """How rows and groups are put into words: the same in the terminal, in CSV and in HTML."""
 
 from vssl.evaluate.result import BASELINE, RANDOM, TRAINED
-from vssl.evaluate.table import Group, Row
+from vssl.evaluate.rows import Group, Row
 
 NUMERIC = ("#", "mean", "95 %", "n of N", "minus random")
 """Columns of figures, besides the scores."""
