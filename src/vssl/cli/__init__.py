@@ -12,7 +12,9 @@ COMMANDS = {
     "data": ("vssl.cli.data", "index videos into a manifest, check one, generate the toy world"),
     "evaluate": ("vssl.cli.evaluate", "score a frozen encoder under named protocols"),
     "features": ("vssl.cli.features", "write a frozen encoder's features to a file"),
+    "import": ("vssl.cli.importing", "turn weights from elsewhere into a checkpoint to evaluate"),
     "compare": ("vssl.cli.compare", "print the table that compares runs, write the report"),
+    "diff": ("vssl.cli.diff", "what differs between two runs, by likely effect"),
     "methods": ("vssl.cli.listing", "list the installed methods"),
     "backbones": ("vssl.cli.listing", "list the encoders"),
 }
