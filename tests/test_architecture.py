@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "vssl"
 LEVELS = {
     **dict.fromkeys(["_version", "types", "errors", "seeds", "schedules", "distributed", "plugins"], 0),
-    **dict.fromkeys(["views", "backbones", "losses", "heads", "ema", "bank", "optim"], 1),
+    **dict.fromkeys(["views", "backbones", "losses", "heads", "ema", "bank", "optim", "scheduled"], 1),
     **dict.fromkeys(["methods", "data"], 2),
     **dict.fromkeys(["probe", "pictures", "checkpoint", "foreign", "evaluate"], 3),
     **dict.fromkeys(["cli", "__main__"], 4),

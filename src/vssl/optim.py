@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from vssl.errors import UserError
 from vssl.schedules import warmup_cosine, warmup_steps
@@ -26,7 +26,7 @@ class Optim:
         lr: Learning rate; peak of the schedule.
         reference_batch: The learning rate is multiplied by (global batch / reference_batch); None: never scaled.
         momentum: Of SGD and LARS.
-        weight_decay: L2 (SGD, LARS) or decoupled (AdamW).
+        weight_decay: L2 (SGD, Adam, LARS) or decoupled (AdamW).
         no_decay: Parameters left out of weight decay (and of LARS' trust ratio).
         schedule: After the warm-up.
         warmup: Length of the linear warm-up in `unit`.
@@ -37,7 +37,7 @@ class Optim:
         unit: Of warmup and milestones.
     """
 
-    name: Literal["sgd", "adamw", "lars"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "lars"] = "sgd"
     lr: float = 0.1
     reference_batch: int | None = None
     momentum: float = 0.9
@@ -69,7 +69,9 @@ class Optim:
             return LARS(groups, lr=self.lr, momentum=self.momentum)
         for group in groups:
             del group["adapt"]
-        return SGD(groups, lr=self.lr, momentum=self.momentum) if self.name == "sgd" else AdamW(groups, lr=self.lr)
+        if self.name == "sgd":
+            return SGD(groups, lr=self.lr, momentum=self.momentum)
+        return (Adam if self.name == "adam" else AdamW)(groups, lr=self.lr)
 
     def _split(self, module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         trainable = [p for p in module.parameters() if p.requires_grad]

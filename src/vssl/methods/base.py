@@ -1,13 +1,11 @@
 """`Method`: the only base class. A method is a recipe for its data, a backbone to evaluate and one loss step."""
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,15 +14,15 @@ from torch.optim import Optimizer
 from vssl.backbones.base import Backbone
 from vssl.distributed import rank
 from vssl.ema import Ema
-from vssl.errors import UserError
 from vssl.optim import Optim
+from vssl.scheduled import ScheduledModule
 from vssl.seeds import seed_of
 from vssl.types import Batch, StepOutput
 from vssl.views.photometry import photometry
 from vssl.views.plan import Recipe
 
 
-class Method(LightningModule, ABC):
+class Method(ScheduledModule, ABC):
     """What every method promises.
 
     A subclass sets `recipe`, builds its modules and implements `step`; nothing else is overridden. Everything that
@@ -40,9 +38,8 @@ class Method(LightningModule, ABC):
     backbone: Backbone
 
     def __init__(self, backbone: Backbone, optim: Optim) -> None:
-        super().__init__()
+        super().__init__(optim)
         self.backbone = backbone
-        self.optim = optim
 
     @abstractmethod
     def step(self, batch: Batch) -> StepOutput:
@@ -74,17 +71,6 @@ class Method(LightningModule, ABC):
         self.log("train/feature_std", feature_std(out.features), prog_bar=True)
         return {"loss": out.loss, "features": out.features}
 
-    def configure_optimizers(self) -> Optimizer:
-        """One optimizer over everything that trains."""
-        if self.optim.warmup_is_cut(total=self.total_steps, steps_per_epoch=self.steps_per_epoch):
-            logger.warning(
-                "warm-up of %s %ss is as long as the run of %d steps: cut to it",
-                self.optim.warmup,
-                self.optim.unit,
-                self.total_steps,
-            )
-        return self.optim.build(self)
-
     def optimizer_step(
         self,
         epoch: int,
@@ -92,23 +78,16 @@ class Method(LightningModule, ABC):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Any = None,
     ) -> None:
-        """Set the learning rate of this step, take it, then move the teachers."""
+        """Take the scheduled step, then move the teachers."""
         step = self.global_step  # 0-based index of the step about to be taken
-        lr = self.optim.lr_at(
-            step, total=self.total_steps, steps_per_epoch=self.steps_per_epoch, batch=self.effective_batch
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = lr
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.log("train/lr", lr)
         for ema, student in self.teachers():
             ema.update(student, step, self.total_steps)
             self.log("train/ema_momentum", ema.momentum(step, self.total_steps))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Embed what rebuilds the encoder and what it has seen: plain values and tensors, no pickled objects."""
-        if "loops" in checkpoint:
-            _as_after_the_last_batch(checkpoint["loops"]["fit_loop"])
+        super().on_save_checkpoint(checkpoint)
         ours = checkpoint.get("vssl", {})
         data = self._data
         videos = self.global_step * self.effective_batch
@@ -122,68 +101,9 @@ class Method(LightningModule, ABC):
             "prefix": "backbone.",
         }
 
-    # ------------------------------------------------------------------------------------------- where training stands
-    @property
-    def seed(self) -> int:
-        """The run's seed, as the datamodule holds it."""
-        return int(getattr(getattr(self.trainer, "datamodule", None), "seed", 0))
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps per epoch, known without building a loader (which would lose its resume position)."""
-        batches = self._data.batches_per_epoch
-        limit = self.trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        return max(1, -(-batches // self.trainer.accumulate_grad_batches))
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run, from max_steps or max_epochs, whichever comes first."""
-        steps, epochs = self.trainer.max_steps, self.trainer.max_epochs
-        by_epochs = self.steps_per_epoch * epochs if epochs is not None and epochs > 0 else None
-        if steps > 0:
-            return min(steps, by_epochs) if by_epochs else steps
-        if by_epochs is None:
-            raise UserError(
-                "trainer.max_epochs", "schedules need the length of the run", "Set trainer.max_epochs or max_steps."
-            )
-        return by_epochs
-
-    @property
-    def effective_batch(self) -> int:
-        """Videos per optimizer step over all ranks and accumulated micro-batches."""
-        return self._data.batch_size * self.trainer.accumulate_grad_batches
-
-    @property
-    def _data(self) -> Any:
-        """The datamodule that `trainer.fit` was given; not typed, since methods do not import `data`."""
-        data = getattr(self.trainer, "datamodule", None)
-        if data is None:
-            raise UserError("trainer.fit", "schedules need the datamodule", "Pass datamodule=VideoDataModule(...).")
-        return data
-
-
-def _as_after_the_last_batch(loop: dict[str, Any]) -> None:
-    """Turn the state saved at the end of an epoch into the one after its last batch, which Lightning resumes exactly.
-
-    Lightning 2.6 counts an epoch as processed before the hooks of its end save a checkpoint, also where `max_steps`,
-    `max_time` or `should_stop` ended it early. It then resumes by a surplus batch in the old epoch, or leaves out the
-    rest of it. The two states mean the same for everything else.
-    """
-    epoch, batch = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
-    now = epoch["current"]
-    if now["ready"] == now["processed"] > 0:
-        ended = now["completed"] == now["processed"]  # saved after the run, not by a hook of the epoch's end
-        for count in ("current", "total"):
-            epoch[count]["processed"] -= 1
-            epoch[count]["completed"] -= ended
-            batch[count]["completed"] -= 1
-
 
 def feature_std(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     """Mean per-dimension standard deviation of unit features times sqrt(D): about 1 when spread, 0 when collapsed."""
     unit = F.normalize(features.float(), dim=-1)
     return unit.std(dim=0, unbiased=False).mean() * features.shape[-1] ** 0.5
 
-
-logger = logging.getLogger(__name__)

@@ -1,15 +1,16 @@
 """Views: which frames a method sees (samplers, called as `sampler(meta, generator) -> Plan`) and how they are cut."""
 
-from vssl.views.augment import Augment, center
+from vssl.views.augment import Augment, center, three_crops
 from vssl.views.plan import Plan, Recipe, View, ViewSampler
 from vssl.views.pretexts import ShuffledClips, SpeedPairs, WholePace
-from vssl.views.samplers import PacedClips, UniformClips, WindowFrames
+from vssl.views.samplers import PacedClips, RandomClips, UniformClips, WindowFrames
 from vssl.views.shots import Shots
 
 __all__ = [
     "Augment",
     "PacedClips",
     "Plan",
+    "RandomClips",
     "Recipe",
     "Shots",
     "ShuffledClips",
@@ -20,4 +21,5 @@ __all__ = [
     "WholePace",
     "WindowFrames",
     "center",
+    "three_crops",
 ]

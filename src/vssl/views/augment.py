@@ -27,11 +27,12 @@ class Augment:
 
     Args:
         crop: "area" is the random resized crop; "fixed" resizes the frame to `resize` and takes a random crop of the
-            view's size (drawn as one box, so the pixels are interpolated once); "center" takes the central square.
+            view's size (drawn as one box, so the pixels are interpolated once); "center" takes the central square,
+            "start" and "end" the squares at the ends of the longer side.
         scale: "area": range of the crop's share of the frame's area.
         ratio: "area": range of width / height, log-uniform.
         resize: "fixed": height and width that the frame is resized to first; the aspect is not kept.
-        fraction: "center": side of the square as a share of the shorter side.
+        fraction: "center", "start", "end": side of the square as a share of the shorter side.
         interpolation: Of the resize; antialiased.
         flip: Probability of a horizontal flip.
         autoaugment: AutoAugment's ImageNet policy, on the cut and flipped pixels and before all colour.
@@ -48,7 +49,7 @@ class Augment:
         per_frame: What is drawn for each frame on its own instead of once per clip.
     """
 
-    crop: Literal["area", "fixed", "center"] = "area"
+    crop: Literal["area", "fixed", "center", "start", "end"] = "area"
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     resize: tuple[int, int] = (128, 171)
@@ -84,6 +85,12 @@ def center(fraction: float = 0.875, interpolation: Literal["bilinear", "bicubic"
     return Augment(crop="center", fraction=fraction, interpolation=interpolation, flip=0.0)
 
 
+def three_crops(fraction: float = 1.0) -> tuple[Augment, Augment, Augment]:
+    """Squares at the start, in the middle and at the end of the longer side, nothing random."""
+    start, middle, end = (Augment(crop=crop, fraction=fraction, flip=0.0) for crop in ("start", "center", "end"))
+    return start, middle, end
+
+
 # ----------------------------------------------------------------------------------------------------------- geometry
 def _uniform(rng: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * torch.rand((), generator=rng, dtype=torch.float64).item()
@@ -91,9 +98,11 @@ def _uniform(rng: torch.Generator, low: float, high: float) -> float:
 
 def draw_box(augment: Augment, *, height: int, width: int, size: int, rng: torch.Generator) -> tuple[float, ...]:
     """A crop box (top, left, height, width) as shares of the frame, so that it fits any resolution of the frame."""
-    if augment.crop == "center":
+    if augment.crop in ("center", "start", "end"):
         side = augment.fraction * min(height, width)
-        return (1 - side / height) / 2, (1 - side / width) / 2, side / height, side / width
+        place = {"center": 0.5, "start": 0.0, "end": 1.0}[augment.crop]  # along the longer side; a square's is its width
+        down, right = (place, 0.5) if height > width else (0.5, place)
+        return (1 - side / height) * down, (1 - side / width) * right, side / height, side / width
     if augment.crop == "fixed":
         h, w = size / augment.resize[0], size / augment.resize[1]
         if h > 1 or w > 1:

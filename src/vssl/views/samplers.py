@@ -177,9 +177,15 @@ class PacedClips:
         return torch.tensor(frames)
 
 
+def offsets(frames: int, stride: int, *, fps: float | None, meta: VideoMeta) -> torch.Tensor:
+    """Distance of each frame of a clip to its first, in source frames; with `fps` the clip is cut at that rate."""
+    step = stride if fps is None else stride * meta.fps / fps
+    return (torch.arange(frames, dtype=torch.float64) * step).floor().long()
+
+
 @dataclass(frozen=True)
 class UniformClips:
-    """Evaluation: evenly placed clips, nothing random; view name `clips`, (V, T).
+    """Evaluation: evenly placed clips, nothing random; view name `clips`, (V * crops, T).
 
     First frames are evenly spaced from 0 to the last start that fits, so clip centres run from half a clip after the
     start to half a clip before the end. A clip longer than the video wraps.
@@ -188,14 +194,18 @@ class UniformClips:
         clips: V.
         frames: T; 1 for an image encoder, whose clips are single frames.
         stride: Source frames from one frame of the clip to the next.
+        crops: How often each clip is listed, one after the other, for as many crops of it.
+        fps: Cut clips at this rate, whatever the video's; `stride` then counts frames of this rate.
     """
 
     clips: int = 10
     frames: int = 16
     stride: int = 1
+    crops: int = 1
+    fps: float | None = None
 
     def __post_init__(self) -> None:
-        _positive(clips=self.clips, frames=self.frames, stride=self.stride)
+        _positive(clips=self.clips, frames=self.frames, stride=self.stride, crops=self.crops)
 
     def accepts(self, meta: VideoMeta) -> bool:
         """Every video with a frame will do."""
@@ -203,9 +213,36 @@ class UniformClips:
 
     def __call__(self, meta: VideoMeta, rng: torch.Generator) -> Plan:  # noqa: ARG002  # the ViewSampler contract
         """Place the clips."""
-        span = (self.frames - 1) * self.stride + 1
-        starts = torch.linspace(0, max(0, meta.num_frames - span), self.clips, dtype=torch.float64).round().long()
+        inside = offsets(self.frames, self.stride, fps=self.fps, meta=meta)
+        free = max(0, meta.num_frames - 1 - int(inside[-1]))
+        starts = torch.linspace(0, free, self.clips, dtype=torch.float64).round().long()
         if self.clips == 1:
-            starts = torch.tensor([max(0, meta.num_frames - span) // 2])
-        offsets = torch.arange(self.frames) * self.stride
-        return Plan({"clips": (starts[:, None] + offsets) % meta.num_frames}, {})
+            starts = torch.tensor([free // 2])
+        clips = (starts[:, None] + inside) % meta.num_frames
+        return Plan({"clips": clips.repeat_interleave(self.crops, dim=0)}, {})
+
+
+@dataclass(frozen=True)
+class RandomClips:
+    """Training with labels: one clip, its start uniform among those that fit; view name `clips`, (1, T).
+
+    Args:
+        frames, stride, fps: As in `UniformClips`; a clip longer than the video starts at 0 and wraps.
+    """
+
+    frames: int = 16
+    stride: int = 1
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        _positive(frames=self.frames, stride=self.stride)
+
+    def accepts(self, meta: VideoMeta) -> bool:
+        """Every video with a frame will do."""
+        return meta.num_frames > 0
+
+    def __call__(self, meta: VideoMeta, rng: torch.Generator) -> Plan:
+        """Draw the start."""
+        inside = offsets(self.frames, self.stride, fps=self.fps, meta=meta)
+        start = _randint(max(0, meta.num_frames - 1 - int(inside[-1])) + 1, rng)
+        return Plan({"clips": (start + inside)[None] % meta.num_frames}, {})
