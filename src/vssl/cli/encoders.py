@@ -47,28 +47,38 @@ def at_least(least: int) -> Callable[[str], int]:
     return whole
 
 
+def section(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    """One section of the -c layers, merged left to right; {} where none has it.
+
+    Raises:
+        UserError: a layer is missing or broken.
+    """
+    if not args.config:
+        return {}
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for path in args.config:
+        if not Path(path).is_file():
+            raise UserError(path, "no such file", "Give a YAML file with a section data")
+    try:
+        layers = OmegaConf.merge(*[OmegaConf.load(path) for path in args.config])
+        # resolved in place: interpolation may point outside of it
+        found = OmegaConf.select(layers, name)
+        plain = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_dict(found) else {}
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
+    except OmegaConfBaseException as error:
+        raise UserError(args.config[-1], " ".join(str(error).split()), "Mend the interpolation") from error
+
+
 def data_section(args: argparse.Namespace) -> dict[str, Any]:
     """The data section of the -c layers, left to right, and the flags over it; `manifest` is a list.
 
     Raises:
         UserError: a layer is missing or broken, or no manifest is named; several are, but one root.
     """
-    merged: dict[str, Any] = {}
-    if args.config:
-        from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
-
-        for path in args.config:
-            if not Path(path).is_file():
-                raise UserError(path, "no such file", "Give a YAML file with a section data")
-        try:
-            layers = OmegaConf.merge(*[OmegaConf.load(path) for path in args.config])
-            section = OmegaConf.select(layers, "data")  # resolved in place: interpolation may point outside of it
-            found = OmegaConf.to_container(section, resolve=True) if OmegaConf.is_dict(section) else {}
-            assert isinstance(found, dict)
-            merged = {str(name): value for name, value in found.items()}
-        except OmegaConfBaseException as error:
-            raise UserError(args.config[-1], " ".join(str(error).split()), "Mend the interpolation") from error
+    merged = section(args, "data")
     flags = {"manifest": args.manifest, "root": args.root, "reader": args.reader, "num_workers": args.workers}
     merged |= {name: value for name, value in flags.items() if value is not None}
     if not merged.get("manifest"):
@@ -109,6 +119,7 @@ def settings_of(args: argparse.Namespace, data: dict[str, Any], console: Any) ->
         device=device,
         force=args.force,
         console=console,
+        trainer=section(args, "trainer"),
     )
 
 

@@ -1,11 +1,12 @@
-"""`vssl evaluate CKPT... --data.manifest M`: score frozen encoders beside their random initialisations."""
+"""`vssl evaluate CKPT... --data.manifest M`: score encoders, frozen or fine-tuned, beside random initialisations."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vssl.cli.encoders import add_common, at_least, controls_of, data_section, settings_of, trained_encoder
+from vssl.cli.encoders import add_common, at_least, controls_of, data_section, section, settings_of, trained_encoder
 from vssl.cli.parser import Parser
+from vssl.errors import UserError
 
 if TYPE_CHECKING:
     from vssl.data.manifest import Manifest
@@ -26,7 +27,9 @@ def main(argv: list[str]) -> int:
     from vssl.evaluate import protocol, render, table
 
     console = Console(stderr=True)
-    chosen = [protocol.load(name) for name in args.protocol]
+    given = section(args, "evaluate")
+    chosen = [protocol.load(name) for name in args.protocol or _names(given.get("protocol") or "knn-v1")]
+    chosen = _changed(chosen, (given.get("set") or {}) | dict(args.set))
     if args.clips is not None:
         chosen = [found.override(views__clips=args.clips) for found in chosen]
     if args.seeds_random is not None:
@@ -46,8 +49,15 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--protocol",
         type=_names,
-        default=["knn-v1"],
-        help="protocols, for example knn-v1,linear-v1 (default: knn-v1)",
+        help="protocols, for example knn-v1,linear-v1 (default: that of -c, else knn-v1)",
+    )
+    add(
+        "--set",
+        type=_field,
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="another value of a protocol's field, said in its name: --set optimisation.epochs=5",
     )
     add(
         "--splits", type=_ints, help="for example 1,2,3; default: the split of pretraining on the same data set, else 1"
@@ -71,6 +81,31 @@ def _names(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
+def _field(text: str) -> tuple[str, Any]:
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text}: is not FIELD=VALUE, such as optimisation.epochs=5")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {' '.join(str(error).split())}") from error
+
+
+def _changed(protocols: "list[Protocol]", fields: dict[str, Any]) -> "list[Protocol]":
+    """Every protocol with those of the fields that it has.
+
+    Raises:
+        UserError: none of them has a field.
+    """
+    for field in fields:
+        if not any(field in found.fields for found in protocols):
+            names = ", ".join(found.name for found in protocols)
+            raise UserError(field, f"is no field of {names}", "docs/evaluation.md names the files that list them.")
+    return [found.override(**{n: v for n, v in fields.items() if n in found.fields}) for found in protocols]
+
+
 def _evaluate(args: argparse.Namespace, protocols: "list[Protocol]", console: Any) -> "list[Result]":
     """All data sets; everything that can be refused is refused before the first video is read."""
     from vssl.data.manifest import Manifest
@@ -91,6 +126,8 @@ def _evaluate(args: argparse.Namespace, protocols: "list[Protocol]", console: An
 def _jobs(args: argparse.Namespace, protocols: "list[Protocol]", manifest: "Manifest") -> "list[Job]":
     """Per protocol the trained encoders, and the controls of each."""
     from vssl.evaluate import score
+    from vssl.evaluate.clips import TASKS
+    from vssl.evaluate.result import RANDOM
     from vssl.evaluate.run import Job
 
     jobs = [Job(protocol, []) for protocol in protocols]
@@ -100,5 +137,8 @@ def _jobs(args: argparse.Namespace, protocols: "list[Protocol]", manifest: "Mani
             if not args.allow_leak:
                 score.guard(trained, manifest)
             seeds = protocol["controls.random_seeds"]
-            encoders += [trained, *controls_of(trained, seeds, trust_imports=args.trust_imports)]
+            beside = controls_of(trained, seeds, trust_imports=args.trust_imports)
+            if protocol["task"] in TASKS:  # what has no parameters cannot be trained
+                beside = [control for control in beside if control.kind == RANDOM]
+            encoders += [trained, *beside]
     return jobs

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from vssl.backbones.base import Backbone, Input
 from vssl.errors import UserError
-from vssl.evaluate.protocol import Protocol
+from vssl.evaluate.protocol import NATIVE, Protocol
 from vssl.seeds import seeded
-from vssl.views.augment import center
+from vssl.views.augment import center, three_crops
 from vssl.views.plan import Recipe, View
 from vssl.views.samplers import UniformClips
 
@@ -60,23 +60,23 @@ def card_of(protocol: Protocol, backbone: Backbone) -> Input:
     """The input an encoder gets: its own card's under `input: native`, else the protocol's."""
     if protocol.native:
         return backbone.input
-    fixed = protocol["input"]
-    return Input(
-        size=fixed["size"],
-        frames=fixed["frames"],
-        stride=fixed["stride"],
-        mean=tuple(fixed["mean"]),
-        std=tuple(fixed["std"]),
-        color=fixed["color"],
-    )
+    fixed = {name: value for name, value in protocol["input"].items() if value != NATIVE}
+    fixed |= {name: tuple(fixed[name]) for name in ("mean", "std") if name in fixed}
+    return backbone.input._replace(**fixed)
 
 
 def recipe(protocol: Protocol, card: Input, *, clips: int | None = None, pace: int = 1) -> Recipe:
-    """Which frames the protocol looks at and how they are cut; `clips` overrides the protocol's number."""
+    """Which frames the protocol looks at and how they are cut; `clips` overrides the protocol's number.
+
+    Rows of a view are clips x crops, the crops of one clip one after the other.
+    """
     num_clips = protocol["views.clips"] if clips is None else clips
-    sampler = UniformClips(clips=num_clips, frames=card.frames, stride=card.stride * pace)
-    augment = center(protocol["views.crop_fraction"])
-    return Recipe(sampler, {VIEW: View((augment,), card.size, card.mean, card.std)})
+    crops, fraction = (1 if clips else protocol["views.crops"]), protocol["views.crop_fraction"]
+    fps = protocol.fields.get("views.fps")
+    sampler = UniformClips(num_clips, card.frames, card.stride * pace, crops=crops, fps=fps)
+    augments = three_crops(fraction) if crops == 3 else (center(fraction),)
+    size = protocol.fields.get("views.size", card.size)
+    return Recipe(sampler, {VIEW: View(augments, size, card.mean, card.std)})
 
 
 def stream(
@@ -172,11 +172,15 @@ def _of_video(encoder: Backbone, clips: UInt8[Tensor, "v t 3 h w"], card: Input)
 
 def normalise(clips: UInt8[Tensor, "n t 3 h w"], card: Input) -> Float[Tensor, "n t 3 h w"]:
     """Pixels to what the card asks for: (x / 255 - mean) / std, channels turned for a BGR encoder."""
-    scaled = clips.float() / 255
+    return standardise(clips.float() / 255, card)
+
+
+def standardise(scaled: Float[Tensor, "n t 3 h w"], card: Input) -> Float[Tensor, "n t 3 h w"]:
+    """RGB in [0, 1] to what the card asks for."""
     if card.color == "bgr":
         scaled = scaled.flip(2)
     shape = (1, 1, 3, 1, 1)
-    mean, std = (torch.tensor(values, device=clips.device).view(shape) for values in (card.mean, card.std))
+    mean, std = (torch.tensor(values, device=scaled.device).view(shape) for values in (card.mean, card.std))
     return (scaled - mean) / std
 
 

@@ -1,6 +1,6 @@
 """Which features are missing, and the fewest decoding passes that give them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -29,6 +29,8 @@ class Settings:
     device: str = "cpu"
     force: bool = False
     """Compute again what exists."""
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+    """Of protocols that train on clips: how Lightning's Trainer runs (accelerator, devices, strategy, precision)."""
     console: Console | None = None
 
 
@@ -110,12 +112,17 @@ def _order(variant: str) -> Order:
 
 def _calibrate(found: Pass, names: set[str], *, manifest: Manifest, settings: Settings) -> None:
     """Set the batch-norm statistics of the random networks."""
-    random = {id(e.backbone): (e.backbone, e.card) for name, e in found.random.items() if name in names}
+    calibrate([e for name, e in found.random.items() if name in names], found.protocol, manifest, settings)
+
+
+def calibrate(encoders: list[Encoder], protocol: Protocol, manifest: Manifest, settings: Settings) -> None:
+    """Set the batch-norm statistics of random networks with the same input."""
+    random = {id(encoder.backbone): (encoder.backbone, encoder.card) for encoder in encoders}
     if not random:
         return
     # of the first split whatever is scored, so that a control's score does not depend on what else is asked for
     rows = controls.calibration_rows(manifest.rows(splits_of(manifest)[0], "train"))
-    wanted = recipe(found.protocol, next(iter(random.values()))[1], clips=1)
+    wanted = recipe(protocol, next(iter(random.values()))[1], clips=1)
     loader = _loader(manifest, rows, wanted, settings=settings, batch_size=controls.CALIBRATION_VIDEOS)
     controls.calibrate(random.values(), loader=loader, device=settings.device)
 

@@ -18,6 +18,9 @@ HARD, SOFT, INFO = "hard", "soft", "info"
 
 FIELDS: dict[str, str] = {
     "about": INFO,
+    "citation": INFO,
+    "caveats": INFO,
+    "missing": INFO,
     "task": HARD,
     "input": HARD,
     "views.clips": HARD,
@@ -28,6 +31,8 @@ FIELDS: dict[str, str] = {
     "views.average": HARD,
     "views.level": HARD,
     "views.variants": HARD,
+    "views.size": HARD,
+    "views.fps": HARD,
     "frozen.trainable": HARD,
     "frozen.batch_norm": HARD,
     "frozen.head_norm": HARD,
@@ -49,14 +54,33 @@ FIELDS: dict[str, str] = {
     "fewshot.draws": HARD,
     "optimisation.optimiser": SOFT,
     "optimisation.steps": SOFT,
+    "optimisation.epochs": SOFT,
+    "optimisation.clips_per_video": SOFT,
     "optimisation.batch": SOFT,
     "optimisation.lr": SOFT,
+    "optimisation.layer_decay": SOFT,
     "optimisation.schedule": SOFT,
+    "optimisation.milestones": SOFT,
+    "optimisation.gamma": SOFT,
+    "optimisation.warmup": SOFT,
     "optimisation.weight_decay": SOFT,
+    "optimisation.seed": SOFT,
+    "augment.crop": SOFT,
+    "augment.scale": SOFT,
+    "augment.ratio": SOFT,
+    "augment.resize": SOFT,
+    "augment.flip": SOFT,
+    "augment.jitter": SOFT,
+    "augment.brightness": SOFT,
+    "augment.contrast": SOFT,
+    "augment.saturation": SOFT,
+    "augment.hue": SOFT,
+    "augment.more": SOFT,
     "splits.aggregate": HARD,
     "splits.selection": HARD,
     "splits.validation": HARD,
     "splits.validation_share": HARD,
+    "splits.validation_videos": HARD,
     "splits.refit": HARD,
     "controls.random_seeds": INFO,
     "controls.calibration": HARD,
@@ -69,6 +93,8 @@ METRICS: dict[str, tuple[str, ...]] = {
     "linear": ("top1",),
     "fewshot": ("5-shot", "10-shot", "20-shot"),
     "temporal": ("speed", "top1", "frozen", "shuffled", "reversed"),
+    "finetune": ("top1", "clip top1"),
+    "attentive": ("top1", "clip top1"),
 }
 """What each task measures, in the order of a table; the first ranks, and is what predictions belong to."""
 
@@ -79,6 +105,9 @@ CARD = ("size", "frames", "stride", "mean", "std", "color")
 """Fields of an encoder's card; soft under `input: native`, hard where a protocol fixes them."""
 
 NATIVE = "native"
+"""All of the input, or one field of it, as the encoder's card says."""
+TEST, TRAIN_VIDEOS, NONE = "test", "train videos", "none"
+"""`splits.validation` of protocols that train on clips: what the epoch is chosen on."""
 _SOFT_IF_NATIVE = ("readout.frames",)
 
 
@@ -114,6 +143,25 @@ class Protocol:
         return list(self.fields.get("views.variants", [NORMAL]))
 
     @property
+    def selected_on_test(self) -> bool:
+        """Whether something was chosen on the videos that the score is about."""
+        return self.fields.get("splits.validation") == TEST
+
+    @property
+    def stamped(self) -> str:
+        """The name as a table shows it: a choice made on the test list is said in it."""
+        return f"{self.name} (selected on test)" if self.selected_on_test else self.name
+
+    def must_run(self) -> None:
+        """Refuse what is on record but cannot be run.
+
+        Raises:
+            UserError: saying what is missing.
+        """
+        if self.fields.get("missing"):
+            raise UserError(self.name, f"cannot be run here: {self['missing']}", "Try finetune-v1.")
+
+    @property
     def native(self) -> bool:
         """Whether every encoder gets the input its own card asks for."""
         return self.fields["input"] == NATIVE
@@ -121,6 +169,8 @@ class Protocol:
     def override(self, **changes: Any) -> "Protocol":
         """The same protocol with fields changed (`views__clips=5`), said in its name, so no score can pass for it."""
         named = {key.replace("__", "."): value for key, value in changes.items()}
+        for field in set(named) - set(FIELDS):
+            raise UserError(field, "is not a field of a protocol", _known())
         named = {key: value for key, value in named.items() if self.fields.get(key) != value}
         if not named:
             return self
@@ -129,12 +179,12 @@ class Protocol:
 
     def record(self, card: Mapping[str, Any]) -> dict[str, Any]:
         """What is stored with a score of an encoder with this card: name, fingerprint, hard, soft and info fields."""
-        record: dict[str, Any] = {"name": self.name, HARD: {}, SOFT: {}, INFO: {}}
+        record: dict[str, Any] = {"name": self.stamped, HARD: {}, SOFT: {}, INFO: {}}
         for field, value in sorted(self.fields.items()):
             soft = self.native and field in _SOFT_IF_NATIVE
             record[SOFT if soft else FIELDS[field]][field] = value
-        if self.native:
-            record[SOFT].update({f"input.{name}": card[name] for name in CARD})
+        own = CARD if self.native else [name for name in CARD if self["input"][name] == NATIVE]
+        record[SOFT].update({f"input.{name}": card[name] for name in own})
         record = json.loads(json.dumps(record))  # tuples become lists: equal before and after a file
         return record | {"fingerprint": fingerprint(record)}
 

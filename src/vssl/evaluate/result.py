@@ -90,7 +90,7 @@ class Result:
         """Readable, and unique by the key."""
         head = "-".join([self.dataset, f"s{self.split}", self.label, self.protocol["name"], self.name])
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.+=") else "_" for c in head)
-        return f"{safe}-{self.key}.json"
+        return f"{safe[:200]}-{self.key}.json"  # names of files end at 255
 
 
 def key(**parts: Any) -> str:

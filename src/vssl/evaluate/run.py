@@ -7,6 +7,7 @@ from rich.progress import Progress
 
 from vssl.data.manifest import Manifest
 from vssl.evaluate.cache import Cache
+from vssl.evaluate.clips import TASKS
 from vssl.evaluate.encoder import Encoder
 from vssl.evaluate.features import Features
 from vssl.evaluate.passes import Need, Settings, fill
@@ -29,6 +30,8 @@ def evaluate(jobs: list[Job], *, manifest: Manifest, labels: list[str], settings
     Raises:
         UserError: a label column or split is not there, no video can be read, or features are not finite.
     """
+    for job in jobs:
+        job.protocol.must_run()
     tables = {label: manifest.labels(label) for label in labels}
     tasks, results = [], []
     for task in _tasks(jobs, manifest=manifest, labels=labels):
@@ -38,13 +41,21 @@ def evaluate(jobs: list[Job], *, manifest: Manifest, labels: list[str], settings
         else:
             tasks.append(task)
     cache = Cache(settings.console)
-    fill([_need(task, manifest) for task in tasks], cache, manifest=manifest, settings=settings)
+    frozen, training = ([t for t in tasks if (t.protocol["task"] in TASKS) == trains] for trains in (False, True))
+    fill([_need(task, manifest) for task in frozen], cache, manifest=manifest, settings=settings)
     with Progress(console=settings.console, transient=True) as progress:
         results.extend(
             score(task, cache, manifest=manifest, table=tables[task.label], settings=settings)
-            for task in progress.track(tasks, description="scores")
+            for task in progress.track(frozen, description="scores")
         )
+    results.extend(_trained(task, manifest, tables[task.label], settings) for task in training)
     return results
+
+
+def _trained(task: Task, manifest: Manifest, table: tuple[np.ndarray, list[str]], settings: Settings) -> Result:
+    from vssl.evaluate.clips import train  # Lightning takes seconds to load
+
+    return train.score(task, manifest=manifest, table=table, settings=settings)
 
 
 def score(

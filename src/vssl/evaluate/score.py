@@ -65,6 +65,7 @@ def record(
     lost: list[Lost],
     reader: Literal["auto", "pyav", "torchcodec"],
     device: str,
+    precision: str = "float32",
 ) -> Result:
     """The result of a task."""
     encoder = task.encoder
@@ -87,7 +88,7 @@ def record(
         predictions={name: column.tolist() for name, column in columns.items()},
         classes=answer.classes,
         **encoder.record(),
-        environment=environment(reader=reader, device=device, precision="float32"),
+        environment=environment(reader=reader, device=device, precision=precision),
         leaked=bool(seen),
         leak=str(seen) if seen else "",
         details=answer.details,

@@ -106,4 +106,3 @@ def feature_std(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     """Mean per-dimension standard deviation of unit features times sqrt(D): about 1 when spread, 0 when collapsed."""
     unit = F.normalize(features.float(), dim=-1)
     return unit.std(dim=0, unbiased=False).mean() * features.shape[-1] ** 0.5
-

@@ -100,7 +100,9 @@ def draw_box(augment: Augment, *, height: int, width: int, size: int, rng: torch
     """A crop box (top, left, height, width) as shares of the frame, so that it fits any resolution of the frame."""
     if augment.crop in ("center", "start", "end"):
         side = augment.fraction * min(height, width)
-        place = {"center": 0.5, "start": 0.0, "end": 1.0}[augment.crop]  # along the longer side; a square's is its width
+        place = {"center": 0.5, "start": 0.0, "end": 1.0}[
+            augment.crop
+        ]  # along the longer side; a square's is its width
         down, right = (place, 0.5) if height > width else (0.5, place)
         return (1 - side / height) * down, (1 - side / width) * right, side / height, side / width
     if augment.crop == "fixed":

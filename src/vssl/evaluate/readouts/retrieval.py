@@ -13,10 +13,12 @@ _CHUNK = 256
 def retrieval(settings: Protocol, train: Part, test: Part, *, classes: list[str], device: str) -> Answer:  # noqa: ARG001  # the Readout contract
     """R@k: share of test videos with a video of their class among the k nearest train videos."""
     ks = settings["neighbours.ks"]
-    first, hits = ranks(test.features, train.features, train.labels, test.labels, ks=ks)
+    # two habits of the literature: features as they are, or (CoCLR) each list's own mean taken off first
+    raw, without = (test.features, train.features), (_centred(test.features), _centred(train.features))
+    chosen = raw if settings["neighbours.centring"] == "none" else without
+    first, hits = ranks(*chosen, train.labels, test.labels, ks=ks)
     metrics = {f"R@{k}": 100 * float(hits[:, i].mean()) for i, k in enumerate(ks)}
-    # the other habit of the literature (CoCLR): each list's own mean is taken off first
-    centred, _ = ranks(_centred(test.features), _centred(train.features), train.labels, test.labels, ks=[1])
+    centred, _ = ranks(*without, train.labels, test.labels, ks=[1])
     metrics["R@1 centred"] = percent(train.labels[centred], test.labels)
     return Answer(metrics, test.rows, train.labels[first], test.labels, classes)
 

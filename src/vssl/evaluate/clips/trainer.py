@@ -1,0 +1,89 @@
+"""Lightning's Trainer as the user configures it, with what is the protocol's or ours kept out of reach."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from vssl.errors import UserError
+from vssl.evaluate.passes import Settings
+
+FREE = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "precision",
+    "sync_batchnorm",
+    "benchmark",
+    "deterministic",
+    "log_every_n_steps",
+)
+"""What a `trainer` section may say; all else is the protocol's (length, batch) or ours (logger, checkpoints)."""
+LAST = "last.ckpt"
+
+
+def trainer_of(settings: Settings, *, max_epochs: int, folder: Path, callbacks: list[Callback]) -> Trainer:
+    """The Trainer of one fine-tuning; checkpoints go to `folder` after every epoch and every 30 minutes.
+
+    Raises:
+        UserError: the section says something that is not its own, or Lightning cannot do.
+    """
+    given = _default(settings.device) | dict(settings.trainer)
+    for name in set(given) - set(FREE):
+        raise UserError(
+            f"trainer.{name}", "is the protocol's or vssl's own", f"A trainer section takes {', '.join(FREE)}."
+        )
+    shared: dict[str, Any] = {"dirpath": folder, "filename": Path(LAST).stem, "enable_version_counter": False}
+    saving = [ModelCheckpoint(**shared), ModelCheckpoint(**shared, train_time_interval=timedelta(minutes=30))]
+    ours = {
+        "max_epochs": max_epochs,
+        "default_root_dir": str(folder),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Trainer, "trainer", skip={"callbacks", "logger"}, instantiate=False)
+    try:
+        parsed = parser.parse_object({"trainer": given | ours})
+        settled = parser.instantiate_classes(parsed)["trainer"]
+        return Trainer(**settled, logger=CSVLogger(folder, name="", version=""), callbacks=[*callbacks, *saving])
+    except (ValueError, TypeError, jsonargparse.ArgumentError) as error:
+        raise UserError("trainer", " ".join(str(error).split()), "") from error
+
+
+def _default(device: str) -> Mapping[str, Any]:
+    kind, _, number = device.partition(":")
+    return {"accelerator": "gpu" if kind == "cuda" else kind, "devices": [int(number)] if number else 1}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's tips and notes left out: they are about choices made here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [each.level for each in loggers]
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",
+            ".*isinstance\\(treespec, LeafSpec\\).*",
+            ".*is smaller than the logging interval.*",
+            ".*exists and is not empty.*",
+            ".*your dataloader is not resumable.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            for each in loggers:
+                each.setLevel(logging.WARNING)
+            yield
+        finally:
+            for each, level in zip(loggers, levels, strict=True):
+                each.setLevel(level)
