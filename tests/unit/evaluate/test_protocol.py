@@ -1,24 +1,76 @@
 import pytest
 
+from vssl.backbones.base import Input
+from vssl.backbones.tiny import TinyVideo
 from vssl.errors import UserError
+from vssl.evaluate.clips import TASKS
+from vssl.evaluate.clips.data import training_recipe
+from vssl.evaluate.clips.network import optim
+from vssl.evaluate.features import card_of, recipe
 from vssl.evaluate.protocol import FIELDS, METRICS, Protocol, fields_that_differ, fingerprint, load, names, parse
 from vssl.evaluate.readouts import READOUTS
 
 CARD = {"size": 112, "frames": 16, "stride": 1, "mean": (0.5,) * 3, "std": (0.25,) * 3, "color": "rgb"}
+NATIVE_ONES = [f"{n}-v1" for n in ("attentive", "fewshot", "finetune", "knn", "linear", "retrieval", "temporal")]
+HISTORICAL = {
+    "coclr-2020": 2020,
+    "coclr-retrieval-2020": 2020,
+    "rho-2021": 2021,
+    "rspnet-2021": 2021,
+    "severe-2022": 2022,
+    "vcop-2019": 2019,
+    "videomae-2022": 2022,
+}
 FRAME = CARD | {"size": 224, "frames": 1}
 
 
 def test_the_shipped_protocols_load():
-    assert names() == ["fewshot-v1", "knn-v1", "linear-v1", "retrieval-v1", "temporal-v1"]
-    assert {load(name)["task"] for name in names()} == set(METRICS) == set(READOUTS)
+    assert names() == sorted([*NATIVE_ONES, *HISTORICAL])
+    assert {load(name)["task"] for name in names()} == set(METRICS) == set(READOUTS) | set(TASKS)
+    assert not set(READOUTS) & set(TASKS)
     assert set().union(*(load(name).fields for name in names())) == set(FIELDS)
     knn = load("knn-v1")
     assert (knn["neighbours.k"], knn["neighbours.temperature"], knn["views.clips"]) == (20, 0.07, 10)
 
 
+@pytest.mark.parametrize("name", names())
+def test_every_protocol_file(name):
+    """Name, record, input, and what makes a historical one readable or runnable."""
+    found = load(name)
+    record = found.record(CARD)
+    assert found.name == name
+    assert found.native == (name in NATIVE_ONES)
+    assert record["fingerprint"].startswith("native-") == found.native
+    assert found["about"]
+    assert found["controls.random_seeds"]
+    if name in HISTORICAL:
+        assert str(HISTORICAL[name]) in found["citation"]
+        assert len(found["caveats"]) >= 2
+        assert record["hard"]["input"]["mean"] == "native"  # colours belong to the encoder, and are shown
+        assert record["soft"]["input.mean"] == [0.5] * 3
+    if "missing" in found.fields:
+        with pytest.raises(UserError, match=f"{name}: cannot be run here: "):
+            found.must_run()
+        return
+    found.must_run()
+    card = found["input"] if name in HISTORICAL else CARD
+    view = recipe(found, Input(card["size"], card["frames"], card["stride"])).views["clips"]
+    assert len(view.augment) == found["views.crops"]
+    if found["task"] in TASKS:
+        assert optim(found).lr == found["optimisation.lr"]
+        assert training_recipe(found, Input(112, 16)).copies == found["optimisation.clips_per_video"]
+        assert (found["splits.validation"] == "none") == (found["splits.selection"] == "last")
+        assert found.selected_on_test == (name in ("rspnet-2021", "severe-2022"))
+        assert found.selected_on_test == any(
+            "selected on test" in str(words) for words in found.fields.get("caveats", ())
+        )
+
+
 @pytest.mark.parametrize(
     ("name", "fingerprint"),
     [
+        ("finetune-v1", "407d0122"),
+        ("attentive-v1", "da144a6e"),
         ("knn-v1", "547752e0"),
         ("linear-v1", "7f5ed341"),
         ("retrieval-v1", "941f6497"),
@@ -93,3 +145,14 @@ def test_a_wrong_protocol_is_refused(text, words):
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(UserError, match=r"knn-v9: is not a known protocol\. Known: .*knn-v1"):
         load("knn-v9")
+
+
+def test_a_partly_fixed_input_takes_the_rest_from_the_card():
+    given = {"size": 64, "frames": 4, "stride": 2} | dict.fromkeys(("mean", "std", "color"), "native")
+    protocol = Protocol("x", {"task": "knn", "input": given})
+    net = TinyVideo(4, size=24, frames=8)
+    net.input = net.input._replace(color="bgr")
+    assert card_of(protocol, net) == net.input._replace(size=64, frames=4, stride=2)
+    a, b = (protocol.record(card) for card in (CARD, CARD | {"color": "bgr"}))
+    assert a["fingerprint"] == b["fingerprint"]
+    assert fields_that_differ(a, b, "soft") == {"input.color": ("rgb", "bgr")}

@@ -107,6 +107,10 @@ class Training(ScheduledModule):
         super().__init__(optim)
         self.net, self.card = net, card
 
+    def on_train_epoch_start(self) -> None:
+        """Lightning leaves every module in the mode it was built in: what stays in eval mode is the network's word."""
+        self.net.train()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean cross-entropy of a batch of one clip per video."""
         torch.manual_seed(seed_of(self.seed, "step", self.global_step, batch_idx, rank()))
