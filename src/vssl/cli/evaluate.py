@@ -29,6 +29,8 @@ def main(argv: list[str]) -> int:
     console = Console(stderr=True)
     given = section(args, "evaluate")
     chosen = [protocol.load(name) for name in args.protocol or _names(given.get("protocol") or "knn-v1")]
+    for found in chosen:
+        found.must_run()
     chosen = _changed(chosen, (given.get("set") or {}) | dict(args.set))
     if args.clips is not None:
         chosen = [found.override(views__clips=args.clips) for found in chosen]

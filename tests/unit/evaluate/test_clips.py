@@ -1,11 +1,13 @@
 """Protocols that train on clips, on a small encoded toy world and tiny networks."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms.v2.functional import resize
 
 from support.checkpoints import save
 from vssl.backbones.tiny import TinyImage, TinyVideo
@@ -17,6 +19,7 @@ from vssl.evaluate import run
 from vssl.evaluate.clips import train
 from vssl.evaluate.clips.callbacks import Selection
 from vssl.evaluate.clips.network import AttentiveHead, Network
+from vssl.evaluate.clips.predict import predict
 from vssl.evaluate.encoder import Encoder
 from vssl.evaluate.passes import Settings
 from vssl.evaluate.protocol import load
@@ -111,7 +114,7 @@ def test_finetuning_gives_a_result_as_other_readouts_do(world, tmp_path):
     assert result.num_scored == result.num_listed == len(world.rows(1, "test"))
     assert result.details["steps"] == 6  # 24 train videos, batches of 8, two epochs
     assert result.details["clips_seen"] == 48
-    assert result.protocol["name"].startswith("finetune-v1+batch=8+clips=2")
+    assert result.protocol["name"].startswith("finetune-v1+batch=8+clips_per_video=1+epochs=2+lr=0.01+clips=2")
     assert scored(encoder(tmp_path), world, small("finetune-v1")) == result  # read, not trained again
     other = scored(encoder(tmp_path / "b"), world, small("finetune-v1"))
     assert other.predictions == result.predictions  # the same training, and bit for bit
@@ -121,28 +124,38 @@ def test_finetuning_gives_a_result_as_other_readouts_do(world, tmp_path):
     assert not torch.equal(weights(seed, tmp_path / "b")["head.1.weight"], weights(result, tmp_path)["head.1.weight"])
 
 
-def test_the_score_is_the_mean_over_clips_and_crops(world, tmp_path):
-    """Recomputed from the trained weights by plain loops: 2 clips x 3 crops, softmax, mean."""
-    protocol = small("finetune-v1", views__crop_fraction=0.75)
-    result = scored(encoder(tmp_path), world, protocol)
-    net = Network(tiny(), protocol, len(result.classes))
-    net.load_state_dict(weights(result, tmp_path))
-    net.eval()
-    right = []
-    for row, predicted in zip(result.predictions["row"], result.predictions["predicted"], strict=True):
-        video = world.video(row)
-        total, single = torch.zeros(len(result.classes)), []
-        for start in (0, video.num_frames - 7):
-            frames = read(video, torch.arange(start, start + 7, 2), "pyav")
-            top, side = round(video.height * 0.125), round(video.height * 0.75)
-            for left in (0, top, video.width - side):
-                piece = frames[:, :, top : top + side, left : left + side]
-                piece = nn.functional.interpolate(piece.float(), 24, mode="bilinear", antialias=True).round()
-                with torch.no_grad():
-                    total += net(((piece / 255 - 0.5) / 0.25)[None])[0].softmax(0)
-                single.append(total)
-        right.append(int(total.argmax()) == predicted)
-    assert np.mean(right) > 0.9  # pixels are rounded otherwise here: an answer on the edge may differ
+@pytest.mark.parametrize("average", ["softmax", "logits"])
+def test_the_answer_is_the_mean_over_clips_and_crops(world, average):
+    """By plain loops: 2 clips x 3 crops of three quarters of the frame, one mean."""
+    protocol = small("finetune-v1", views__crop_fraction=0.75, views__average=average)
+    net = Network(tiny(), protocol, 4).eval()
+    nn.init.normal_(net.head[1].weight, std=5.0)
+    rows = world.rows(1, "test")[:6]
+    given = {"card": net.backbone.input, "manifest": world, "settings": Settings(), "device": torch.device("cpu")}
+    votes = predict(net, rows, protocol=protocol, **given)
+    assert votes.rows.tolist() == rows.tolist()
+    assert votes.views.shape == (6, 6)
+    for row, found in zip(rows, votes.values, strict=True):
+        views = [_view(world.video(row), start, left) for start in (0, 1) for left in (0, 1, 2)]
+        with torch.no_grad():
+            logits = torch.cat([net(view) for view in views])
+        answers = logits.softmax(-1) if average == "softmax" else logits
+        scale = logits.std()
+        assert torch.allclose(torch.from_numpy(found), answers.mean(0), atol=0.01 * scale)
+        # negative control: middle crops alone, or the other mean
+        assert not torch.allclose(torch.from_numpy(found), answers[[1, 4]].mean(0), atol=0.01 * scale)
+        other = logits if average == "softmax" else logits.softmax(-1)
+        assert not torch.allclose(torch.from_numpy(found), other.mean(0), atol=0.01 * scale)
+
+
+def _view(video, late, place):
+    """A clip of 4 frames, every second, at the start or the end; a crop at the left, in the middle or at the right."""
+    start = late * (video.num_frames - 7)
+    frames = read(video, torch.arange(start, start + 7, 2), "pyav")
+    side = round(video.height * 0.75)
+    top, left = (video.height - side) // 2, round(place / 2 * (video.width - side))
+    piece = resize(frames[:, :, top : top + side, left : left + side], [24, 24], antialias=True)
+    return ((piece.float() / 255 - 0.5) / 0.25)[None]
 
 
 def test_a_random_control_of_the_probe_is_calibrated_and_seeds_differ(world, tmp_path):
@@ -182,6 +195,22 @@ def test_a_killed_training_continues_to_the_same_network(world, tmp_path, monkey
     assert again.predictions == whole.predictions
 
 
+def test_a_command_killed_while_predicting_does_not_train_again(world, tmp_path, monkeypatch):
+    whole = scored(encoder(tmp_path / "whole"), world, small("finetune-v1"))
+
+    def killed(*_, **__):
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(train, "predict", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        scored(encoder(tmp_path), world, small("finetune-v1"))
+    monkeypatch.setattr(train, "predict", predict)
+    monkeypatch.setattr(train.Training, "training_step", killed)
+    assert scored(encoder(tmp_path), world, small("finetune-v1")).predictions == whole.predictions
+    with pytest.raises(RuntimeError, match="killed"):  # negative control: asked to, it begins anew
+        scored(encoder(tmp_path), world, small("finetune-v1"), force=True)
+
+
 def test_selection_on_the_test_list_takes_its_best_epoch_and_is_stamped(world, tmp_path):
     changes = {"optimisation__epochs": 4, "views__fps": None}
     protocol = load("severe-2022").override(**SMALL | changes | {"input": load("finetune-v1")["input"]})
@@ -196,12 +225,12 @@ def test_selection_on_the_test_list_takes_its_best_epoch_and_is_stamped(world, t
 
 
 def test_selection_on_train_videos_takes_them_aside(world, tmp_path):
-    protocol = small("vcop-2019", splits__validation_videos={"toy": 6}, input=load("finetune-v1")["input"])
+    protocol = small("vcop-2019", splits__validation_videos=6, input=load("finetune-v1")["input"])
     result = scored(encoder(tmp_path), world, protocol.override(augment__resize=[32, 32]))
     assert result.details["num_train"] == 18
     losses = [row["loss"] for row in result.details["validation"]]
     assert result.details["epoch"] == int(np.argmin(losses))
-    with pytest.raises(UserError, match="takes an unknown number of of the 24 train videos of toy aside"):
+    with pytest.raises(UserError, match="takes an unknown number of the 24 train videos of toy-constant-0 aside"):
         scored(encoder(tmp_path), world, small("vcop-2019"))
 
 
@@ -209,7 +238,7 @@ def test_the_chosen_epoch():
     """Lowest loss, most right answers; the first of equal ones."""
 
     def chosen(by, scores):
-        selection = Selection(lambda: (0.0, 0.0), by, None)
+        selection = Selection(lambda: (0.0, 0.0), by, Path("none"))
         selection.load_state_dict({"epochs": [[e, *pair] for e, pair in enumerate(scores)]})
         return selection.best
 
@@ -266,7 +295,7 @@ def test_the_command_line(tmp_path, capsys, toy_manifest):
     )
     argv = ["evaluate", str(run_dir), "-c", str(layer), "--workers", "0", "--label", "motion"]
     assert main([*argv, "--set", "optimisation.batch=12"]) == 0
-    assert "finetune-v1+batch=12+clips=1" in capsys.readouterr().out
+    assert "finetune-v1+batch=12+clips_per_video=1+epochs=1+clips=1" in capsys.readouterr().out
     found = of_run(run_dir)
     assert {(r.kind, r.name) for r in found} == {("trained", "Tiny"), ("random", "random 0")}
     assert {r.details["seed"] for r in found} == {0}

@@ -57,7 +57,7 @@ def _aside(task: Task, manifest: Manifest, train: np.ndarray, test: np.ndarray) 
     given = task.protocol["splits.validation_videos"]
     count = given.get(manifest.dataset) if isinstance(given, dict) else given
     if count is None or not 0 < count < len(train):
-        rule = f"takes {count or 'an unknown number of'} of the {len(train)} train videos of {manifest.dataset} aside"
+        rule = f"takes {count or 'an unknown number'} of the {len(train)} train videos of {manifest.dataset} aside"
         raise UserError(task.protocol.name, rule, "Say how many: --set splits.validation_videos=N")
     chosen = torch.randperm(len(train), generator=seeded("validation", task.split))[:count]
     return train[np.sort(chosen.numpy())]

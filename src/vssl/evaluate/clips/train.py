@@ -74,7 +74,7 @@ def _trained(setting: _Setting, rows: Rows, *, num_classes: int) -> tuple[Networ
         passes.calibrate([encoder], protocol, manifest, settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = Network(copy.deepcopy(encoder.backbone), protocol, num_classes)
+        net = Network(copy.deepcopy(encoder.backbone), protocol, num_classes).train()
     module = Training(net, encoder.card, optim(protocol))
     data = LabelledClips(
         manifest, rows.train, task=task, num_workers=settings.num_workers, reader=settings.reader, seed=seed

@@ -78,6 +78,7 @@ def quiet() -> Iterator[None]:
             ".*is smaller than the logging interval.*",
             ".*exists and is not empty.*",
             ".*your dataloader is not resumable.*",
+            ".*module\\(s\\) in eval mode.*",  # a frozen encoder
         ):
             warnings.filterwarnings("ignore", message=message)
         try:

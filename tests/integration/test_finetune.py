@@ -1,0 +1,68 @@
+"""Fine-tuning reads the toy world's motion; two processes train and score as one."""
+
+import numpy as np
+import pytest
+import torch
+
+from support.checkpoints import save
+from support.cli import in_process
+from support.ranks import run_ranks
+from support.runs import difference
+from vssl.backbones.tiny import TinyVideo
+from vssl.data.manifest import Manifest
+from vssl.data.toy import generate
+from vssl.evaluate import run
+from vssl.evaluate.encoder import Encoder
+from vssl.evaluate.passes import Settings
+from vssl.evaluate.protocol import load
+from vssl.evaluate.result import of_run
+
+pytestmark = pytest.mark.slow
+
+
+def test_finetuning_reads_the_motion_of_the_toy_world(tmp_path, capfd, record_property):
+    """From a network as initialised, with the settings of test_toy_upper_bounds.py: configs/protocol/finetune-toy.yaml."""
+    manifest = generate(tmp_path / "toy")
+    torch.manual_seed(0)
+    scratch = save(tmp_path / "scratch", TinyVideo(frames=8, stride=2))
+    config = ["-c", "configs/protocol/finetune-toy.yaml", "--data.manifest", manifest, "--label", "motion"]
+    done = in_process(capfd, "evaluate", scratch, *config, "--seeds-random", "0", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    (result,) = of_run(scratch)
+    record_property("motion accuracy", result.metrics["top1"])
+    assert result.num_scored == 384
+    assert result.metrics["top1"] > 90.0
+
+
+def _score(manifest, folder, trainer):
+    torch.manual_seed(0)
+    net = TinyVideo(4, light=True, size=24, frames=4, stride=2)
+    given = Encoder(
+        kind="trained",
+        name="tiny",
+        run="r0",
+        folder=folder / "results",
+        backbone=net,
+        card=net.input,
+        spec=net.spec(),
+        checkpoint={"sha": "ab", "step": 1, "epoch": 0, "file": "last.ckpt"},
+        splits=[1],
+    )
+    changes = {"views__clips": 2, "optimisation__epochs": 2, "optimisation__batch": 8, "optimisation__lr": 0.01}
+    jobs = [run.Job(load("attentive-v1").override(**changes), [given])]
+    (result,) = run.evaluate(jobs, manifest=manifest, labels=["motion"], settings=Settings(trainer=trainer))
+    (file,) = folder.glob("training/*/last.ckpt")
+    state = torch.load(file, weights_only=True)["state_dict"]
+    return {name: value.numpy() for name, value in state.items()}, np.array(result.predictions["predicted"])
+
+
+def _rank(_, world, manifest, folder):
+    return _score(Manifest.load(manifest), folder, {"accelerator": "cpu", "devices": world, "strategy": "ddp"})
+
+
+def test_two_processes_train_and_score_as_one(toy_manifest, tmp_path):
+    alone, predicted = _score(Manifest.load(toy_manifest), tmp_path / "alone", {"accelerator": "cpu", "devices": 1})
+    for weights, answers in run_ranks(_rank, toy_manifest, tmp_path / "both"):
+        assert difference(alone, weights) < 1e-5
+        assert answers.tolist() == predicted.tolist()
+    assert len(list((tmp_path / "both" / "results").glob("*.json"))) == 1
