@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_finetuning_reads_the_motion_of_the_toy_world(tmp_path, capfd, record_property):
-    """From a network as initialised, with the settings of test_toy_upper_bounds.py: configs/protocol/finetune-toy.yaml."""
+    """From a network as initialised, with the settings of test_toy_upper_bounds.py."""
     manifest = generate(tmp_path / "toy")
     torch.manual_seed(0)
     scratch = save(tmp_path / "scratch", TinyVideo(frames=8, stride=2))

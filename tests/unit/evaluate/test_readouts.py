@@ -44,6 +44,17 @@ def test_retrieval_is_scikit_learns():
     assert shifted.metrics["R@1"] < found.metrics["R@1"]  # uncentred, a shift of the test list matters
 
 
+def test_coclrs_retrieval_takes_each_lists_mean_off():
+    train, test = part(80, seed=0), part(60, seed=1, start=80)
+    moved = Part(test.rows, test.labels, test.groups, {"normal": test.features + 50})
+    found, shifted = (score("coclr-retrieval-2020", train, part) for part in (test, moved))
+    centred = [x.features.astype(np.float64) - x.features.mean(0, dtype=np.float64) for x in (train, test)]
+    near = NearestNeighbors(n_neighbors=5, metric="cosine", algorithm="brute").fit(centred[0])
+    place = near.kneighbors(centred[1], return_distance=False)
+    assert found.metrics["R@5"] == pytest.approx(100 * (train.labels[place] == test.labels[:, None]).any(1).mean())
+    assert shifted.metrics == pytest.approx(found.metrics)  # retrieval-v1 falls here: see above
+
+
 def test_more_neighbours_than_gallery_are_the_gallery():
     assert score("retrieval-v1", part(9, seed=0), part(5, seed=1)).metrics["R@50"] == 100.0
 

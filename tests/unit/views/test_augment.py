@@ -11,7 +11,7 @@ from vssl.errors import UserError
 from vssl.methods.vito import ByolAugment
 from vssl.seeds import seeded
 from vssl.types import Key, VideoMeta
-from vssl.views import Augment, Plan, View, center
+from vssl.views import Augment, Plan, View, center, three_crops
 from vssl.views.augment import cut, draw_box, draw_geometry, draw_photometry, to_pixels
 from vssl.views.draw import crop, draw
 from vssl.views.photometry import blur, blur_matrix, blur_radius, photometry
@@ -211,3 +211,13 @@ def test_jitter_frequency_and_amounts():
     assert (color.abs().sum(-1) > 0).float().mean().item() == pytest.approx(0.8, abs=0.02)
     assert color[:, 3].abs().max().item() <= 0.2
     assert color[:, 0].std().item() == pytest.approx(0.4 / math.sqrt(3) * math.sqrt(0.8), abs=0.01)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (40, 40)])
+def test_three_crops_lie_along_the_longer_side(height, width):
+    boxes = [draw_box(a, height=height, width=width, size=32, rng=seeded(0)) for a in three_crops(0.8)]
+    pixels = [to_pixels(torch.tensor(box, dtype=torch.float64), height, width) for box in boxes]
+    assert all(box[2:] == (32, 32) for box in pixels)
+    across = (min(height, width) - 32) // 2
+    places = [0, (max(height, width) - 32) // 2, max(height, width) - 32]
+    assert pixels == [((p, across) if height > width else (across, p)) + (32, 32) for p in places]

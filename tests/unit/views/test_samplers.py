@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vssl.errors import UserError
 from vssl.seeds import seeded
 from vssl.types import VideoMeta
-from vssl.views import PacedClips, UniformClips, ViewSampler, WindowFrames
+from vssl.views import PacedClips, RandomClips, UniformClips, ViewSampler, WindowFrames
 
 
 def meta(num_frames, fps=25.0):
@@ -261,3 +261,23 @@ def test_illegal_settings_are_refused_with_a_remedy(settings, says):
 def test_a_negative_gap_is_refused():
     with pytest.raises(UserError, match=r"gap_s=-1\.0: must not be negative\. Try gap_s=0\.76\."):
         WindowFrames(gap_s=-1.0)
+
+
+def test_clips_at_a_rate_and_their_crops():
+    """32 frames at 16 fps from 25 fps: frame i is floor(i * 25 / 16); each clip is listed once for each crop."""
+    plan = UniformClips(clips=2, frames=32, fps=16.0, crops=3)(meta(100), seeded(0)).views["clips"]
+    inside = [i * 25 // 16 for i in range(32)]
+    assert plan.shape == (6, 32)
+    assert [row[0] for row in plan.tolist()] == [0, 0, 0, 51, 51, 51]  # the last frame is 99
+    assert plan[0].tolist() == inside
+    assert plan[5].tolist() == [51 + i for i in inside]
+
+
+def test_random_clips_start_uniformly_where_they_fit():
+    sampler = RandomClips(frames=4, stride=3)
+    starts = [sampler(meta(15), seeded(i)).views["clips"][0].tolist() for i in range(600)]
+    assert all(clip == [clip[0] + 3 * i for i in range(4)] for clip in starts)
+    counts = torch.bincount(torch.tensor([clip[0] for clip in starts]), minlength=6)
+    assert counts.shape == (6,)  # 15 - 9 = 6 places
+    assert counts.min() > 60
+    assert sampler(meta(5), seeded(0)).views["clips"][0].tolist() == [0, 3, 1, 4]  # wraps
