@@ -4,9 +4,11 @@ from vssl.views.augment import Augment, center
 from vssl.views.plan import Plan, Recipe, View, ViewSampler
 from vssl.views.samplers import PacedClips, UniformClips, WindowFrames
 from vssl.views.shots import Shots
+from vssl.views.stills import ClipsWithFrames
 
 __all__ = [
     "Augment",
+    "ClipsWithFrames",
     "PacedClips",
     "Plan",
     "Recipe",
