@@ -134,7 +134,10 @@ class IBoot(Method):
 
     def frozen(self) -> dict[str, dict[str, Any]]:
         """The image network: a control of every comparison."""
-        return {f"ImageTarget {self.target.title}": self.target.spec()}
+        spec = self.target.spec()
+        if self.target.weights != RANDOM:  # the file of the same name may be another one by then
+            spec["init_args"]["sha256"] = self.target.digest
+        return {f"ImageTarget {self.target.title}": spec}
 
     def get_extra_state(self) -> Tensor:
         """SHA-256 of the image network, in place of its weights."""
