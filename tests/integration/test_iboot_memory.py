@@ -1,4 +1,4 @@
-"""iBoot's memory on a GPU (iboot.md 10, check 8): several clips for little more than one, and a teacher that holds none."""
+"""iBoot's memory on a GPU (iboot.md 10, check 8): several clips for little more than one; a teacher that holds none."""
 
 import pytest
 import torch

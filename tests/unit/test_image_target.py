@@ -59,13 +59,13 @@ def test_without_the_padding_it_loads_and_is_wrong(mobilenet):
 def test_faults_are_told_in_one_line(mobilenet, tmp_path):
     file, net = mobilenet
     make = lambda name="mobilenetv2_100", **given: ImageTarget(name, **HALF | {"weights": str(file)} | given)
-    with pytest.raises(UserError, match="nowhere.pth: no such weights file. Weights are local files"):
+    with pytest.raises(UserError, match=r"nowhere.pth: no such weights file. Weights are local files"):
         make(weights="nowhere.pth")
     with pytest.raises(UserError, match="does not fit this network"):
         make("resnet18")
     with pytest.raises(UserError, match="mobilenetv9: timm has no such model"):
         make("mobilenetv9")
-    with pytest.raises(UserError, match="model_kwargs.pretrained: is not an argument"):
+    with pytest.raises(UserError, match=r"model_kwargs.pretrained: is not an argument"):
         make(model_kwargs={"pretrained": True})
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert make(sha256=digest).digest == digest
@@ -163,7 +163,7 @@ def test_every_tensor_has_its_source(inflated):
     names = [two_dimensional(key) for key in deep.state_dict()]
     assert sorted(names) == sorted(k for k in flat.state_dict() if not k.startswith("fc."))
     before = {k: v.clone() for k, v in deep.state_dict().items()}
-    with pytest.raises(UserError, match="conv1.weight is missing"):
+    with pytest.raises(UserError, match=r"conv1.weight is missing"):
         fill(deep, {}, "empty")
     assert all(torch.equal(v, before[k]) for k, v in deep.state_dict().items())
     taps = deep.state_dict()["scales.4.0.res_blocks.0.branch2.conv_a.weight"]

@@ -221,7 +221,7 @@ def test_the_online_network_sees_time():
     assert ((one - still).norm() / one.norm()).item() > 1e-3
 
 
-# ------------------------------------------------------------------------------- check 5, the part that needs no training
+# ----------------------------------------------------------------------------- check 5, the part that needs no training
 def test_cross_pairs_swapped_clips_leave_the_loss():
     assert pairs(3, "own") == ([0, 1, 2], [0, 1, 2])
     assert pairs(3, "cross") == ([0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1])
@@ -390,11 +390,11 @@ def test_inflated_start(tmp_path):
 
 def test_refusals(tmp_path):
     one = ClipsWithFrames(clips=1, frames=4, stride=1, teacher_frames=2)
-    with pytest.raises(UserError, match="views.clips=1: there is no other clip to predict"):
+    with pytest.raises(UserError, match=r"views.clips=1: there is no other clip to predict"):
         iboot(views=one, targets=Targets(clips="cross"))
-    with pytest.raises(UserError, match="views.clips=1"):
+    with pytest.raises(UserError, match=r"views.clips=1"):
         iboot(views=one, ema_video=EmaVideo(1.0))
-    with pytest.raises(UserError, match="targets.crop=same: only frames that are cut alike"):
+    with pytest.raises(UserError, match=r"targets.crop=same: only frames that are cut alike"):
         Targets(cache=str(tmp_path))
     with pytest.raises(UserError, match="the clip's photometry goes with the clip's crop"):
         Targets(crop="own", photometric=True)
