@@ -146,6 +146,7 @@ def _data(args: argparse.Namespace) -> dict[str, Any]:
 
 def _encoders(args: argparse.Namespace, protocol: "Protocol", manifest: "Manifest") -> "list[Encoder]":
     """The trained encoders, then the controls of each."""
+    from vssl import checkpoint
     from vssl.evaluate import run
 
     found = []
@@ -153,7 +154,9 @@ def _encoders(args: argparse.Namespace, protocol: "Protocol", manifest: "Manifes
         trained = _trained(args, Path(path), protocol, manifest)
         if not args.allow_leak:
             run.guard(trained, manifest)
-        found += [trained, *_controls(trained, protocol["controls.random_seeds"], trust_imports=args.trust_imports)]
+        frozen = checkpoint.read(Path(path)).frozen
+        seeds = protocol["controls.random_seeds"]
+        found += [trained, *_controls(trained, seeds, frozen=frozen, trust_imports=args.trust_imports)]
     return found
 
 
@@ -185,8 +188,8 @@ def _trained(args: argparse.Namespace, path: Path, protocol: "Protocol", manifes
     )
 
 
-def _controls(trained: "Encoder", seeds: list[int], *, trust_imports: bool) -> "list[Encoder]":
-    """Random initialisations of the same network and the baselines, on the same splits and pixels."""
+def _controls(trained: "Encoder", seeds: list[int], *, frozen: dict[str, Any], trust_imports: bool) -> "list[Encoder]":
+    """Random initialisations of the same network, the baselines and frozen teachers, on the same splits and pixels."""
     from dataclasses import replace
 
     from vssl.backbones.base import Backbone
@@ -205,9 +208,9 @@ def _controls(trained: "Encoder", seeds: list[int], *, trust_imports: bool) -> "
     baselines: list[Backbone] = [PixelHistogram(size=card.size)]
     if card.frames > 1:  # one frame has no difference to the next
         baselines.append(FrameDifference(size=card.size, frames=card.frames, stride=card.stride))
-    for backbone in baselines:
+    named = {type(backbone).__name__: backbone for backbone in baselines}
+    for name, backbone in (named | controls.frozen_encoders(frozen, trust_imports=trust_imports)).items():
         # the same pixels as the encoder's, scaled as the baseline wants them
         own = card._replace(mean=backbone.input.mean, std=backbone.input.std, color="rgb")
-        name = type(backbone).__name__
         found.append(replace(bare, kind=BASELINE, name=name, backbone=backbone, card=own, spec=plain(backbone.spec())))
     return found
