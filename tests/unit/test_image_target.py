@@ -96,6 +96,7 @@ def test_clip_towers_end_in_their_projection():
 def test_it_is_frozen_for_ever():
     target = image_target()
     target.train().requires_grad_(True)
+    assert not target.training
     assert list(target.parameters()) == []
     assert dict(target.state_dict()) == {}
     assert not any(m.training for m in target.net.modules())

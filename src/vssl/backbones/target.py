@@ -108,6 +108,10 @@ class ImageTarget(Backbone):
         unit = F.normalize(self.frames(frames), dim=-1)
         return deepest([unfold_frames(unit[..., None, None], x.shape[1])], last)
 
+    def train(self, mode: bool = True) -> "ImageTarget":  # noqa: ARG002  # whatever is asked: eval for ever
+        """Stay in eval mode."""
+        return super().train(False)
+
     def _features(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         return self.net(x) if self._projects else self.net.forward_head(self.net.forward_features(x), pre_logits=True)
