@@ -103,7 +103,7 @@ def test_learnability_and_collapse_with_a_constant_target(videos):
     end = fit(flat, batch, 120, change=one_image)[-10:].mean()
     collapsed, _, _ = outputs(flat, some(batch, torch.arange(64)))
     print(f"constant: {end:.4f}, rank {effective_rank(collapsed):.2f} against {effective_rank(prediction):.2f}")
-    assert end < 0.02
+    assert end < 0.1
     assert collapsed.std(0).mean().item() < 0.3 / width
     assert effective_rank(collapsed) < 0.5 * effective_rank(prediction)
 
