@@ -1,13 +1,11 @@
 """Checkpoints are data: read with `weights_only=True`, and only registered encoders are built from them."""
 
 import hashlib
-import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from vssl.backbones.base import Backbone
+from vssl.backbones.base import Backbone, Input
+from vssl.backbones.files import read_plain
 from vssl.backbones.registry import build
 from vssl.errors import UserError
 
@@ -35,16 +33,10 @@ class CheckpointInfo(NamedTuple):
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(path, "no such checkpoint", "Give a .ckpt file or a run directory.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(path, f"refused: it holds more than tensors and plain values ({reason})", "") from None
-    except (RuntimeError, EOFError, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(path, f"not a readable checkpoint ({reason})", "It may be truncated; save it again.") from None
+    checkpoint = read_plain(path)
     if not isinstance(checkpoint, dict) or "backbone" not in (checkpoint.get("vssl") or {}):
-        raise UserError(path, "not a vssl checkpoint: no embedded encoder", "Give a checkpoint written by vssl fit.")
+        remedy = "Give one that vssl fit wrote, or turn weights from elsewhere into one: vssl import."
+        raise UserError(path, "not a vssl checkpoint: no embedded encoder", remedy)
     return checkpoint
 
 
@@ -90,6 +82,8 @@ def load_backbone(path: str | Path, *, trust_imports: bool = False) -> Backbone:
     checkpoint = _load(file)
     ours = checkpoint["vssl"]
     backbone = build(ours["backbone"], trust_imports=trust_imports)
+    if "input" in ours:  # of imported weights: what they want to see comes with them
+        backbone.input = _card(file, ours["input"])
     prefix = ours["prefix"]
     weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     try:
@@ -98,3 +92,10 @@ def load_backbone(path: str | Path, *, trust_imports: bool = False) -> Backbone:
         reason = " ".join(str(error).split())[:200]
         raise UserError(file, f"its weights do not fit its encoder ({reason})", "The file was changed.") from None
     return backbone.eval()
+
+
+def _card(file: Path, fields: Any) -> Input:
+    try:
+        return Input(**fields)
+    except TypeError as error:
+        raise UserError(file, f"its input card is not readable ({error})", "The file was changed.") from None
