@@ -26,6 +26,8 @@ class CheckpointInfo(NamedTuple):
     """What pretraining saw (`VideoDataModule.seen`); None when unknown."""
     budget: dict[str, Any]
     """Clips seen, hours and the like."""
+    frozen: dict[str, dict[str, Any]]
+    """Name -> spec of frozen encoders that it learnt from."""
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -62,6 +64,7 @@ def read(path: str | Path) -> CheckpointInfo:
         sha=hashlib.sha256(file.read_bytes()).hexdigest(),
         seen=ours.get("seen"),
         budget=ours.get("budget", {}),
+        frozen=ours.get("frozen", {}),
     )
 
 

@@ -67,8 +67,8 @@ def test_fit_leaves_a_complete_record_that_reruns_to_the_same_weights(name, toy_
 
 
 def test_every_configuration_is_counted():
-    assert len(CONFIGS) == 40
-    assert len(METHODS) == 33
+    assert len(CONFIGS) == 44
+    assert len(METHODS) == 37
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda c: str(c.relative_to(ROOT / "configs")))

@@ -147,8 +147,10 @@ def trained_encoder(args: argparse.Namespace, path: Path, protocol: "Protocol", 
     )
 
 
-def controls_of(trained: "Encoder", seeds: list[int], *, trust_imports: bool) -> "list[Encoder]":
-    """Random initialisations of the same network and the baselines, on the same splits and pixels."""
+def controls_of(
+    trained: "Encoder", seeds: list[int], *, frozen: dict[str, Any], trust_imports: bool
+) -> "list[Encoder]":
+    """Random initialisations of the same network, the baselines and frozen teachers, on the same splits and pixels."""
     from dataclasses import replace
 
     from vssl.backbones.base import Backbone
@@ -167,9 +169,9 @@ def controls_of(trained: "Encoder", seeds: list[int], *, trust_imports: bool) ->
     baselines: list[Backbone] = [PixelHistogram(size=card.size)]
     if card.frames > 1:  # one frame has no difference to the next
         baselines.append(FrameDifference(size=card.size, frames=card.frames, stride=card.stride))
-    for backbone in baselines:
+    named = {type(backbone).__name__: backbone for backbone in baselines}
+    for name, backbone in (named | controls.frozen_encoders(frozen, trust_imports=trust_imports)).items():
         # the same pixels as the encoder's, scaled as the baseline wants them
         own = card._replace(mean=backbone.input.mean, std=backbone.input.std, color="rgb")
-        name = type(backbone).__name__
         found.append(replace(bare, kind=BASELINE, name=name, backbone=backbone, card=own, spec=plain(backbone.spec())))
     return found

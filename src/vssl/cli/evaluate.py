@@ -90,15 +90,17 @@ def _evaluate(args: argparse.Namespace, protocols: "list[Protocol]", console: An
 
 def _jobs(args: argparse.Namespace, protocols: "list[Protocol]", manifest: "Manifest") -> "list[Job]":
     """Per protocol the trained encoders, and the controls of each."""
+    from vssl import checkpoint
     from vssl.evaluate import score
     from vssl.evaluate.run import Job
 
     jobs = [Job(protocol, []) for protocol in protocols]
     for path in args.checkpoints:
+        frozen = checkpoint.read(Path(path)).frozen
         for protocol, encoders in jobs:
             trained = trained_encoder(args, Path(path), protocol, manifest)
             if not args.allow_leak:
                 score.guard(trained, manifest)
             seeds = protocol["controls.random_seeds"]
-            encoders += [trained, *controls_of(trained, seeds, trust_imports=args.trust_imports)]
+            encoders += [trained, *controls_of(trained, seeds, frozen=frozen, trust_imports=args.trust_imports)]
     return jobs

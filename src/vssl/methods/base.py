@@ -52,6 +52,10 @@ class Method(LightningModule, ABC):
         """Pairs (teacher, student) to move after every optimizer step."""
         return ()
 
+    def frozen(self) -> dict[str, dict[str, Any]]:
+        """Frozen encoders the method learns from, name -> spec: checkpoints name them, evaluation shows them too."""
+        return {}
+
     def pictures(self, batch: Batch) -> dict[str, Float[Tensor, "rows columns 3 h w"]]:  # noqa: ARG002  # a hook
         """Sheets in [0, 1] that TensorBoard shows under these names; called in eval mode, without gradient."""
         return {}
@@ -113,6 +117,8 @@ class Method(LightningModule, ABC):
         data = self._data
         videos = self.global_step * self.effective_batch
         budget = {"videos_seen": videos, "clips_seen": videos * data.clips_per_video, **ours.get("budget", {})}
+        if self.frozen():
+            budget["frozen"] = ", ".join(self.frozen())
         checkpoint["vssl"] = {
             "schema": 1,
             "seen": data.seen,
@@ -120,6 +126,7 @@ class Method(LightningModule, ABC):
             "method": f"{type(self).__module__}.{type(self).__qualname__}",
             "backbone": self.backbone.spec(),
             "prefix": "backbone.",
+            "frozen": self.frozen(),
         }
 
     # ------------------------------------------------------------------------------------------- where training stands
