@@ -9,10 +9,10 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "vssl"
 LEVELS = {
-    **dict.fromkeys(["_version", "types", "errors", "seeds", "schedules", "distributed", "plugins"], 0),
+    **dict.fromkeys(["_version", "types", "errors", "seeds", "schedules", "distributed", "plugins", "staged"], 0),
     **dict.fromkeys(["views", "backbones", "losses", "heads", "ema", "bank", "optim"], 1),
     **dict.fromkeys(["methods", "data"], 2),
-    **dict.fromkeys(["probe", "pictures", "checkpoint", "evaluate"], 3),
+    **dict.fromkeys(["probe", "pictures", "checkpoint", "initialise", "evaluate"], 3),
     **dict.fromkeys(["cli", "__main__"], 4),
 }
 FILES = sorted(SOURCE.rglob("*.py"))
