@@ -70,7 +70,7 @@ def test_no_drawer_for_everything():
 
 LIGHT = [["--help"], ["--version"], ["methods"], ["backbones"]]
 LIGHT += [[command, "--help"] for command in ("fit", "data", "evaluate", "compare", "methods", "backbones")]
-LIGHT += [["data", sub, "--help"] for sub in ("index", "check", "shots", "toy", "curate")]
+LIGHT += [["data", sub, "--help"] for sub in ("index", "check", "shots", "toy", "curate", "subset")]
 HEAVY = {"torch", "torchvision", "lightning", "jsonargparse", "timm", "pytorchvideo", "av", "pyarrow"}
 
 
