@@ -25,9 +25,9 @@ class Inventory(NamedTuple):
     new: list[str]
     """Of this method alone: as initialised; teachers are copies of their students."""
 
-    def table(self, title: str) -> Table:
+    def table(self) -> Table:
         """One line per kind and module, with the number of its tensors."""
-        table = Table(title=title, title_justify="left")
+        table = Table()
         for column in ("", "module", "tensors"):
             table.add_column(column, justify="right" if column == "tensors" else "left")
         for kind, keys in self._asdict().items():

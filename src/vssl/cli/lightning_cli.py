@@ -121,7 +121,8 @@ class FitCLI(LightningCLI):
     def _initialise(self, path: str) -> None:
         inventory = init_from(self.model, path)
         if self.trainer.is_global_zero:
-            Console(stderr=True).print(inventory.table(f"backbone from {path}"))
+            logger.info("backbone from %s", path)
+            Console(stderr=True).print(inventory.table())
 
     def _check_checkpoint(self) -> None:
         """Refuse in one line what is missing, truncated, unsafe or of another method; a run means its last one."""
