@@ -87,7 +87,7 @@ def test_two_stages_are_one_run(layer, toy_manifest, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--stages.two.model.optim.lrr=1"], ["--model.optim.lrr", "unknown option"]),
+        (["--stages.two.model.optim.lrr=1"], ["optim.lrr", "unknown option"]),
         (["--stages.two.data.batch_size=4000"], ["data.batch_size=4000"]),
         (["--stages.two.model.backbone.width=8"], ["stage two: the encoder of stage one is another one: width"]),
         (["--stages.two.model.views.frames=7"], ["frames"]),

@@ -115,14 +115,6 @@ class FitCLI(LightningCLI):
         if self.config.get("ckpt_path"):
             self._check_checkpoint()
         super().instantiate_classes()
-        if self.config.get("init_from") and not self.config.get("ckpt_path"):
-            self._initialise(self.config["init_from"])
-
-    def _initialise(self, path: str) -> None:
-        inventory = init_from(self.model, path)
-        if self.trainer.is_global_zero:
-            logger.info("backbone from %s", path)
-            Console(stderr=True).print(inventory.table())
 
     def _check_checkpoint(self) -> None:
         """Refuse in one line what is missing, truncated, unsafe or of another method; a run means its last one."""
@@ -142,6 +134,10 @@ class FitCLI(LightningCLI):
         if given.get("overfit_batches"):
             value = f"trainer.overfit_batches={given['overfit_batches']}"
             raise UserError(value, "it would replace the sampler", "Use trainer.limit_train_batches.")
+        if self.config.get("init_from") and not self.config.get("ckpt_path"):
+            inventory = init_from(self.model, self.config["init_from"])
+            logger.info("backbone from %s", self.config["init_from"])
+            rank_zero_only(Console(stderr=True).print)(inventory.table())
         method = type(self.model).__name__.lower()
         self.run = run_directory(self.config.get("run_dir"), method, self.config.get("ckpt_path"))
         if given.get("logger") in (None, True):
