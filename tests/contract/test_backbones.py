@@ -31,13 +31,14 @@ def image(name: str, num_scales: int, **init_args: Any) -> Case:
     return Case("ImageBackbone", {"name": name, **init_args}, ((1, 64), (3, 96)), num_scales, keeps_frames=True)
 
 
-VIDEO_NAMES = catalog.TORCHVISION + catalog.PYTORCHVIDEO
+VIDEO_NAMES = catalog.TORCHVISION + catalog.VCOP + catalog.PYTORCHVIDEO
+LONG = {"s3d", "s3dg", "c3d_bn"}  # need 8 frames
 CASES = [
     image("resnet18", 5),
     image("mobilenetv2_100", 5, model_kwargs={"pad_type": "same"}),
     image("swin_tiny_patch4_window7_224", 4, size=64, model_kwargs={"strict_img_size": False}),
     image("vit_tiny_patch16_224", 3, size=64, model_kwargs={"dynamic_img_size": True}),
-    *[Case("VideoBackbone", {"name": name}, ((6 + 2 * (name == "s3d"), 48), (9, 32)), 5) for name in VIDEO_NAMES],
+    *[Case("VideoBackbone", {"name": name}, ((6 + 2 * (name in LONG), 48), (9, 32)), 5) for name in VIDEO_NAMES],
     Case("TinyImage", {"width": 4}, ((1, 24), (3, 32)), 4, keeps_frames=True),
     Case("TinyVideo", {"width": 4}, ((4, 24), (6, 32)), 3),
     Case("TinyVideo", {"width": [4, 6, 8], "stem": "difference", "light": True}, ((1, 24), (6, 32)), 3),
@@ -46,7 +47,7 @@ CASES = [
 ]
 NUM_BACKBONES = 6
 # the rest of the big ones differ from one that stays by its settings alone
-SLOW = {"c2d_r50", "i3d_r50", "r2plus1d_r50", "csn_r101", "x3d_xs", "x3d_s"}
+SLOW = {"c2d_r50", "i3d_r50", "r2plus1d_r50", "csn_r101", "x3d_xs", "x3d_s", "s3dg"}
 PARAMS = [pytest.param(c, id=str(c), marks=[pytest.mark.slow] * (c.init_args.get("name") in SLOW)) for c in CASES]
 
 

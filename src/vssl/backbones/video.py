@@ -1,4 +1,4 @@
-"""Clip encoders of torchvision and pytorchvideo: their trunks, with our own pooling.
+"""Clip encoders: the trunks of torchvision and pytorchvideo and VCOP's small ones, with our own pooling.
 
 The libraries' heads are never used: s3d's and slow_r50's pool with a fixed window and fail at 112 pixels.
 """
@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import torchvision.models.video as torchvision_video
 from jaxtyping import Float
 from torch import Tensor, nn
+from torchvision.models.video.s3d import TemporalSeparableConv
 
+from vssl.backbones import vcop
 from vssl.backbones.base import Backbone, Input
-from vssl.backbones.catalog import PYTORCHVIDEO, TORCHVISION
+from vssl.backbones.catalog import PYTORCHVIDEO, TORCHVISION, VCOP
 from vssl.backbones.parts import as_floats, deepest, triple, whole
 from vssl.backbones.weights import load_weights
 from vssl.errors import UserError
@@ -37,6 +39,9 @@ def _slowfast(size: int, frames: int, stride: int) -> Input:
     return Input(size, frames, stride, mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
 
 
+# VCOP and auxSKD do not normalise: 16 frames in a row of pixels in 0..1 (theirs 0..255; batch norm undoes the scale)
+_VCOP = Input(112, 16, 1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+_S3D = _Net((64, 192, 480, 832, 1024), _torchvision(224, 64, 2), min_frames=8, min_size=17)
 _R18 = _Net((64, 64, 128, 256, 512), _torchvision(112, 16, 2))
 
 # Cards. torchvision: crop, mean and std of its Kinetics-400 weights; they sample 15 frames/s of 30, hence stride 2;
@@ -49,7 +54,11 @@ _NETS = {
     "r3d_18": _R18,
     "mc3_18": _R18,
     "r2plus1d_18": _R18,
-    "s3d": _Net((64, 192, 480, 832, 1024), _torchvision(224, 64, 2), min_frames=8, min_size=17),
+    "s3d": _S3D,
+    "s3dg": _S3D,
+    "r2plus1d_vcop": _Net((64, 64, 128, 256, 512), _VCOP),
+    "r3d_vcop": _Net((64, 64, 128, 256, 512), _VCOP),
+    "c3d_bn": _Net((64, 128, 256, 512, 512), _VCOP, min_frames=8, min_size=16),
     "slow_r50": _Net(_BOTTLENECK, _slowfast(224, 8, 8)),
     "c2d_r50": _Net(_BOTTLENECK, _slowfast(224, 8, 8), min_frames=2),
     "i3d_r50": _Net(_BOTTLENECK, _slowfast(224, 8, 8), min_frames=2),
@@ -65,8 +74,9 @@ class VideoBackbone(Backbone):
     """A 3-D network; its feature is the global mean of the last map.
 
     Args:
-        name: r3d_18, mc3_18, r2plus1d_18, s3d (torchvision); slow_r50, c2d_r50, i3d_r50, r2plus1d_r50, csn_r101,
-            x3d_xs, x3d_s, x3d_m (pytorchvideo; x3d with its conv5, 432 wide, as part of the last scale).
+        name: r3d_18, mc3_18, r2plus1d_18, s3d, s3dg (torchvision; s3dg is its s3d with feature gating);
+            r2plus1d_vcop, r3d_vcop, c3d_bn (ours); slow_r50, c2d_r50, i3d_r50, r2plus1d_r50, csn_r101, x3d_xs,
+            x3d_s, x3d_m (pytorchvideo; x3d with its conv5, 432 wide, as part of the last scale).
         weights: Local state-dict file in the library's layout or saved from this encoder; None: random. Loaded
             strictly (a classifier is ignored). Never downloaded, and not part of `spec()`.
         size: Side of the crop it wants; None: the published model's, as for the next four.
@@ -135,16 +145,21 @@ class VideoBackbone(Backbone):
 
 def _trunk(name: str) -> tuple[nn.Module, list[list[nn.Module]]]:
     """The library's whole network, and its modules up to the head, grouped by scale."""
+    if name in VCOP:
+        scales = getattr(vcop, name)()
+        return nn.ModuleList(nn.ModuleList(scale) for scale in scales), scales
     if name in TORCHVISION:
-        net = getattr(torchvision_video, name)(weights=None)
-        if name == "s3d":
+        net = getattr(torchvision_video, name.removesuffix("g"))(weights=None)
+        if name.startswith("s3d"):
+            if name == "s3dg":
+                _add_gates(net)
             parts = list(net.features)
             return net, [parts[:1], parts[1:4], parts[4:7], parts[7:13], parts[13:]]
         return net, [[net.stem], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
     assert name in PYTORCHVIDEO
     net = getattr(_pytorchvideo(), name)(pretrained=False)
     _use_silu(net)
-    scales: list[list[nn.Module]] = [[]]
+    scales = [[]]
     for block in net.blocks[:-1]:
         scales[-1].append(block)
         if not isinstance(block, nn.MaxPool3d):  # i3d and c2d pool over time between two stages
@@ -154,6 +169,22 @@ def _trunk(name: str) -> tuple[nn.Module, list[list[nn.Module]]]:
         pool = net.blocks[-1].pool  # conv5 of the paper's table 1 hides in the head, before its pooling
         scales[-1] += [pool.pre_conv, pool.pre_norm, pool.pre_act]
     return net, scales
+
+
+class _Gate(nn.Module):
+    """S3D-G's feature gating: x * sigmoid(W mean(x) + b), the mean over time and space (Xie et al. 2018, 4.4)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.linear(x.mean(dim=(2, 3, 4))).sigmoid()[..., None, None, None]
+
+
+def _add_gates(net: nn.Module) -> None:
+    for conv in [module for module in net.modules() if isinstance(module, TemporalSeparableConv)]:
+        conv.append(_Gate(conv[-1].out_channels))
 
 
 def _use_silu(net: nn.Module) -> None:
