@@ -95,7 +95,16 @@ def synthetic(folder: Path, *, videos: int, num_frames: int = 300) -> Path:
         image.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(image)
     manifest = folder / "videos.csv"
-    command = [sys.executable, "-m", "vssl", "data", "index", folder / "videos", "--dataset=folder", f"--out={manifest}"]
+    command = [
+        sys.executable,
+        "-m",
+        "vssl",
+        "data",
+        "index",
+        folder / "videos",
+        "--dataset=folder",
+        f"--out={manifest}",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return manifest
 

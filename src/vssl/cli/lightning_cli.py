@@ -134,12 +134,12 @@ class FitCLI(LightningCLI):
         if given.get("overfit_batches"):
             value = f"trainer.overfit_batches={given['overfit_batches']}"
             raise UserError(value, "it would replace the sampler", "Use trainer.limit_train_batches.")
+        method = type(self.model).__name__.lower()
+        self.run = run_directory(self.config.get("run_dir"), method, self.config.get("ckpt_path"))
         if self.config.get("init_from") and not self.config.get("ckpt_path"):
             inventory = init_from(self.model, self.config["init_from"])
             logger.info("backbone from %s", self.config["init_from"])
             rank_zero_only(Console(stderr=True).print)(inventory.table())
-        method = type(self.model).__name__.lower()
-        self.run = run_directory(self.config.get("run_dir"), method, self.config.get("ckpt_path"))
         if given.get("logger") in (None, True):
             if self.config.get("ckpt_path"):
                 rank_zero_only(keep_metrics)(self.run)
