@@ -64,12 +64,10 @@ def train(args: argparse.Namespace, plan: dict[str, tuple[Path, list[str]]]) -> 
 
 
 def evaluate(args: argparse.Namespace, runs: list[Path]) -> None:
-    """Score what has no score yet; random initialisations beside the first run alone, since all have one network."""
+    """Score what has no score yet: one pass over the videos serves all runs, which share their controls."""
     shared = ["--data.manifest", str(args.manifest), "--label", ",".join(args.labels)]
     for protocol in args.protocols:
-        for number, run in enumerate(runs):
-            controls = [] if number == 0 else ["--seeds-random", "0"]
-            _must(["evaluate", str(run), "--protocol", protocol, *shared, *controls])
+        _must(["evaluate", *map(str, runs), "--protocol", protocol, *shared])
 
 
 def _must(argv: list[str]) -> None:
