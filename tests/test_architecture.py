@@ -12,7 +12,7 @@ LEVELS = {
     **dict.fromkeys(["_version", "types", "errors", "seeds", "schedules", "distributed", "plugins", "staged"], 0),
     **dict.fromkeys(["views", "backbones", "losses", "heads", "ema", "bank", "optim"], 1),
     **dict.fromkeys(["methods", "data"], 2),
-    **dict.fromkeys(["probe", "pictures", "checkpoint", "initialise", "evaluate"], 3),
+    **dict.fromkeys(["probe", "pictures", "checkpoint", "foreign", "initialise", "evaluate"], 3),
     **dict.fromkeys(["cli", "__main__"], 4),
 }
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -69,7 +69,9 @@ def test_no_drawer_for_everything():
 
 
 LIGHT = [["--help"], ["--version"], ["methods"], ["backbones"]]
-LIGHT += [[command, "--help"] for command in ("fit", "data", "evaluate", "compare", "methods", "backbones")]
+LIGHT += [
+    [command, "--help"] for command in ("fit", "data", "evaluate", "import", "compare", "diff", "methods", "backbones")
+]
 LIGHT += [["data", sub, "--help"] for sub in ("index", "check", "shots", "toy", "curate", "subset")]
 HEAVY = {"torch", "torchvision", "lightning", "jsonargparse", "timm", "pytorchvideo", "av", "pyarrow"}
 

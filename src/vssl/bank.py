@@ -33,20 +33,25 @@ class Bank(nn.Module):
         self.register_buffer("rows", F.normalize(drawn, dim=1 if init == "rows" else 0))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
-    @torch.no_grad()
-    def put(self, new: Float[Tensor, "n d"]) -> None:
-        """Overwrite the N oldest rows.
+    def check(self, batch: int) -> None:
+        """Whether rows can come `batch` at a time; methods ask before training.
 
         Raises:
-            UserError: K is not a multiple of N.
+            UserError: K is not a multiple of it.
         """
         size = len(self.rows)
-        if size % len(new):
+        if size % batch:
             sizes = [n for n in range(1, size + 1) if size % n == 0]
-            near = min(sizes, key=lambda n: abs(n - len(new)))
+            near = min(sizes, key=lambda n: abs(n - batch))
             raise UserError(
-                f"a batch of {len(new)}", f"does not divide the bank of {size} rows", f"Try a batch of {near}."
+                f"a batch of {batch}", f"does not divide the bank of {size} rows", f"Try a batch of {near}."
             )
+
+    @torch.no_grad()
+    def put(self, new: Float[Tensor, "n d"]) -> None:
+        """Overwrite the N oldest rows; N as in `check`."""
+        self.check(len(new))
+        size = len(self.rows)
         at = int(self.pointer)
         self.rows[at : at + len(new)] = new.to(self.rows.dtype)
         self.pointer.fill_((at + len(new)) % size)

@@ -1,14 +1,14 @@
 """Checkpoints are data: read with `weights_only=True`, and only registered encoders are built from them."""
 
 import hashlib
-import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from vssl import staged
-from vssl.backbones.base import Backbone
+from vssl.backbones.base import Backbone, Input
+from vssl.backbones.files import read_plain
 from vssl.backbones.registry import build
 from vssl.errors import UserError
 
@@ -41,16 +41,10 @@ def load(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(path, "no such checkpoint", "Give a .ckpt file or a run directory.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(path, f"refused: it holds more than tensors and plain values ({reason})", "") from None
-    except (RuntimeError, EOFError, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(path, f"not a readable checkpoint ({reason})", "It may be truncated; save it again.") from None
+    checkpoint = read_plain(path)
     if not isinstance(checkpoint, dict) or "backbone" not in (checkpoint.get("vssl") or {}):
-        raise UserError(path, "not a vssl checkpoint: no embedded encoder", "Give a checkpoint written by vssl fit.")
+        remedy = "Give one that vssl fit wrote, or turn weights from elsewhere into one: vssl import."
+        raise UserError(path, "not a vssl checkpoint: no embedded encoder", remedy)
     return checkpoint
 
 
@@ -105,9 +99,19 @@ def load_backbone(path: str | Path, *, trust_imports: bool = False) -> Backbone:
     file = resolve(path)
     checkpoint = load(file)
     backbone = build(checkpoint["vssl"]["backbone"], trust_imports=trust_imports)
+    backbone.input = card(file, checkpoint) or backbone.input
     try:
         backbone.load_state_dict(backbone_weights(checkpoint), strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(file, f"its weights do not fit its encoder ({reason})", "The file was changed.") from None
     return backbone.eval()
+
+
+def card(file: Path, checkpoint: dict[str, Any]) -> Input | None:
+    """What imported weights want to see, which comes with them; None for a run's own, whose encoder says it."""
+    fields = checkpoint["vssl"].get("input")
+    try:
+        return None if fields is None else Input(**fields)
+    except TypeError as error:
+        raise UserError(file, f"its input card is not readable ({error})", "The file was changed.") from None

@@ -51,6 +51,9 @@ def init_from(method: Method, path: str | Path) -> Inventory:
     info = checkpoint.describe(file, loaded)
     weights = checkpoint.backbone_weights(loaded)
     _check_spec(info, method.backbone.spec())
+    if (card := checkpoint.card(file, loaded)) not in (None, method.backbone.input):
+        rule = f"its weights want {tuple(card)}, this run's encoder sees {tuple(method.backbone.input)}"
+        raise UserError(file, rule, "Give this run's backbone that size, mean and std.")
     _check_keys(file, weights, method.backbone.state_dict())
     method.backbone.load_state_dict(weights, strict=True)
     method.restart_teachers()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -11,6 +12,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from vssl.data.manifest import Manifest
+from vssl.data.strips import strip
 from vssl.methods.base import Method
 from vssl.types import Batch
 
@@ -18,7 +21,8 @@ from vssl.types import Batch
 class Pictures(Callback):
     """Contact sheets of the first batch, and the method's own pictures of it as training goes on.
 
-    `views/NAME` shows every view as the network gets it, once: a row per video, its views from left to right. What
+    `views/NAME` shows every view as the network gets it, once: a row per video, its views from left to right.
+    `shots` shows, for a manifest with shots, the same videos whole, with their cuts. What
     `Method.pictures` gives is shown before the first step, every `every` steps and at the end, always of the same
     videos. Weights, buffers and random numbers are bit-identical with and without it. Without TensorBoard, and on
     every process but the first, it does nothing.
@@ -45,6 +49,7 @@ class Pictures(Callback):
                 with _looking(pl_module):
                     for name in self._batch.views:
                         _show(trainer, f"views/{name}", contact_sheet(pl_module, self._batch, name, self.frames))
+                _show_cuts(trainer, self._batch)
         if trainer.global_step % self.every == 0:
             self._look(trainer, pl_module)
 
@@ -103,6 +108,15 @@ def _board(trainer: Trainer) -> Any:
     found = (each for each in trainer.loggers if isinstance(each, TensorBoardLogger))
     logger = next(found, None) if trainer.is_global_zero else None
     return None if logger is None else logger.experiment
+
+
+def _show_cuts(trainer: Trainer, batch: Batch) -> None:
+    """Strips of the batch's videos where shots were searched."""
+    manifest = getattr(getattr(trainer, "datamodule", None), "manifest", None)
+    rows = batch.row.tolist()
+    if isinstance(manifest, Manifest) and all(manifest.meta(row).cuts is not None for row in rows):
+        strips = np.concatenate([strip(manifest, row) for row in rows])
+        _board(trainer).add_image("shots", strips, trainer.global_step, dataformats="HWC")
 
 
 def _show(trainer: Trainer, name: str, sheet: Float[Tensor, "rows columns 3 h w"]) -> None:

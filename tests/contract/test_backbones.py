@@ -40,6 +40,7 @@ CASES = [
     image("vit_tiny_patch16_224", 3, size=64, model_kwargs={"dynamic_img_size": True}),
     *[Case("VideoBackbone", {"name": name}, ((6 + 2 * (name in LONG), 48), (9, 32)), 5) for name in VIDEO_NAMES],
     Case("TinyImage", {"width": 4}, ((1, 24), (3, 32)), 4, keeps_frames=True),
+    Case("TinyImage", {"width": [4, 6, 8, 8], "norm": "group"}, ((1, 24), (3, 32)), 4, keeps_frames=True),
     Case("TinyVideo", {"width": 4}, ((4, 24), (6, 32)), 3),
     Case("TinyVideo", {"width": [4, 6, 8], "stem": "difference", "light": True}, ((1, 24), (6, 32)), 3),
     Case("PixelHistogram", {"bins": 8}, ((1, 24), (3, 32)), 1, keeps_frames=True),

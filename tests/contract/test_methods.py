@@ -18,7 +18,7 @@ BUILT_IN = [p.path for p in plugins.listed(plugins.METHODS) if p.path.startswith
 
 def test_every_built_in_method_is_tested_here():
     assert sorted(BUILT_IN) == sorted(BUILDERS)
-    assert len(BUILT_IN) == 3
+    assert len(BUILT_IN) == 4
 
 
 @pytest.fixture(params=[*BUILDERS, *VARIANTS], ids=lambda path: path.rpartition(".")[2])

@@ -182,6 +182,13 @@ def test_help_imports_nothing_heavy(arguments):
     assert "usage: vssl data" in done.stdout
 
 
+def test_toy_writes_images_when_asked(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("vssl.data.toy.generate", lambda out, **_: out / "manifest.csv")
+    assert main(["toy", str(tmp_path), "--images", "9"]) == 0
+    assert capsys.readouterr().out.endswith(f"wrote {tmp_path / 'images'}\n")
+    assert len(list((tmp_path / "images").glob("*/*.png"))) == 9
+
+
 def test_toy_hands_its_arguments_on(monkeypatch, tmp_path, capsys):
     given = {}
 

@@ -3,7 +3,8 @@
 import pytest
 
 from support.ranks import run_ranks
-from support.runs import difference, moclr, trained, vito, vito_predictor, vivi_ex2, vivi_rot, vspp
+from support.runs import auxskd, difference, moclr, trained, vito, vito_predictor, vivi_ex2, vivi_rot, vspp
+from vssl.methods.auxskd import AuxSKD
 
 LIMIT = 1e-6
 pytestmark = pytest.mark.slow
@@ -11,9 +12,11 @@ pytestmark = pytest.mark.slow
 
 def _rank(_, world, build, manifest, gather_off, steps=8):
     if gather_off:
+        import vssl.methods.auxskd
         import vssl.methods.vito
         import vssl.methods.vivi
 
+        vssl.methods.auxskd.gather = lambda x: (x.detach(), 0)
         vssl.methods.vito.gather = lambda x: (x.detach(), 0)
         vssl.methods.vivi.gather_with_gradient = lambda x: (x, 0)
     return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp", steps=steps)
@@ -41,8 +44,42 @@ def test_without_the_gather_they_differ(build, at_least, toy_manifest):
     assert difference(alone, first) > at_least
 
 
-def test_accumulated_micro_batches_equal_one_batch(toy_manifest):
-    """VSPP's loss is a mean over videos, so 8 = 2 x 4; the teacher of VITO moves once per step either way."""
-    whole = trained(vspp, toy_manifest, exact_norms=True, steps=4)
-    parts = trained(vspp, toy_manifest, exact_norms=True, steps=4, batch_size=4, accumulate_grad_batches=2)
+def test_every_rank_has_the_bank_and_the_weights_of_one_process(toy_manifest):
+    """Two processes put in the global batch, in its order; each on its own would put in half of it.
+
+    Few steps: the teacher's temperature of 0.02 multiplies rounding by fifty.
+    """
+    start, alone = (trained(auxskd, toy_manifest, exact_norms=True, steps=steps) for steps in (1, 3))
+    assert alone["bank.pointer"] == 3 * 8
+    assert difference(alone, start) > 1000 * LIMIT
+    for state in run_ranks(_rank, auxskd, str(toy_manifest), False, 3):
+        assert difference(alone, state) <= LIMIT
+    first, second = run_ranks(_rank, auxskd, str(toy_manifest), True, 3)
+    assert first["bank.pointer"] == 3 * 4
+    for one, other in ((first, second), (alone, first)):
+        assert abs(one["bank.rows"] - other["bank.rows"]).max() > 0.1
+
+
+@pytest.mark.parametrize(("build", "steps"), [(vspp, 4), (auxskd, 2)])
+def test_accumulated_micro_batches_equal_one_batch(build, steps, toy_manifest):
+    """Losses that are a mean over videos, so 8 = 2 x 4; teachers and banks move once per step either way."""
+    whole = trained(build, toy_manifest, exact_norms=True, steps=steps)
+    parts = trained(build, toy_manifest, exact_norms=True, steps=steps, batch_size=4, accumulate_grad_batches=2)
     assert difference(whole, parts) <= LIMIT
+
+
+class Eager(AuxSKD):
+    """Puts its keys into the bank after every micro-batch."""
+
+    def on_before_optimizer_step(self, optimizer):
+        pass
+
+    def on_train_batch_end(self, *_):
+        super().on_before_optimizer_step(self.optimizers())
+
+
+def test_a_bank_that_does_not_wait_for_the_step_trains_otherwise(toy_manifest):
+    accumulate = {"exact_norms": True, "steps": 2, "batch_size": 4, "accumulate_grad_batches": 2}
+    waits = trained(auxskd, toy_manifest, **accumulate)
+    eager = trained(lambda: auxskd(kind=Eager), toy_manifest, **accumulate)
+    assert difference(waits, eager) > 1000 * LIMIT

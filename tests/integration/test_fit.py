@@ -68,9 +68,9 @@ def test_fit_leaves_a_complete_record_that_reruns_to_the_same_weights(name, toy_
 
 
 def test_every_configuration_is_counted():
-    assert len(CONFIGS) == 41
-    assert len(METHODS) == 21
-    assert len(STAGED) == 12
+    assert len(CONFIGS) == 35
+    assert len(METHODS) == 24
+    assert len(STAGED) == 3
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda c: str(c.relative_to(ROOT / "configs")))
@@ -159,6 +159,15 @@ def test_a_mistake_is_told_in_one_line(extra, says, toy_manifest, tmp_path, capf
     argv = ["fit", "-c", TOY / "vito.yaml", f"--data.manifest={toy_manifest}", *SMALL, *extra]
     refused(in_process(capfd, *argv), *says)
     assert not (tmp_path / "runs").exists()  # nothing is left behind
+
+
+def test_a_bank_that_the_batch_does_not_divide_is_told_before_the_run(toy_manifest, tmp_path, capfd):
+    argv = ["fit", "-c", TOY / "auxskd.yaml", f"--data.manifest={toy_manifest}", *SMALL, "--data.batch_size=10"]
+    done = in_process(capfd, *argv, f"--run_dir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == "vssl: error: a batch of 10: does not divide the bank of 768 rows. Try a batch of 8."
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_a_run_directory_is_not_used_twice(toy_manifest, tmp_path, capfd):

@@ -5,6 +5,7 @@ project's: paired bootstrap against the mean of three random initialisations, at
 interval of the difference above 0. Every run also stands beside the baselines that need no network.
 """
 
+import csv
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +99,23 @@ def pretext_accuracy(run: Path, manifest: Path, draws: int = 3) -> tuple[float, 
             logs = method.step(batch).logs
             hits += torch.stack([logs["pace_accuracy"], logs["segment_accuracy"]]) * len(batch.row)
     return tuple((hits / len(keys)).tolist())
+
+
+def test_auxskd_does_not_collapse(folder):
+    """auxskd.md 10, check 8, after 500 steps; what a collapse looks like is tests/unit/methods/test_auxskd.py's."""
+    manifest = generate(folder / "constant", 960, WORLD_SEED, "constant", 1)
+    run = folder / "auxskd"
+    argv = ["-c", TOY / "auxskd.yaml", f"--data.manifest={manifest}", f"--seed_everything={NETWORK_SEED}"]
+    vssl("fit", *argv, "--data.num_workers=1", f"--run_dir={run}")
+    with (run / "metrics.csv").open() as file:
+        logged = [row for row in csv.DictReader(file) if row["train/teacher_entropy"]]
+    last = {
+        name: sum(float(row[f"train/{name}"]) for row in logged[-5:]) / 5 for name in ("teacher_entropy", "student_std")
+    }
+    print(last)
+    assert int(logged[-1]["step"]) == 499
+    assert 0.05 < last["teacher_entropy"] < 0.95
+    assert last["student_std"] > 0.3  # of 1 / sqrt(width)
 
 
 def test_vito_learns_shape_where_colour_is_redrawn(folder):

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from support.cli import ENV, SOURCE, vssl
 from support.plugins import installed
 from support.ranks import run_ranks
-from support.runs import SGD, difference, trained, vito, vspp
+from support.runs import SGD, auxskd, difference, trained, vito, vspp
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +132,24 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(toy_manifest, tmp_path
     trained(constant, toy_manifest, steps=4, callbacks=[ModelCheckpoint(tmp_path, save_last=True)])
     again = trained(constant, toy_manifest, steps=12, ckpt_path=str(tmp_path / "last.ckpt"))
     assert difference(end, again) == 0.0
+
+
+def test_the_bank_is_part_of_what_is_resumed(toy_manifest, tmp_path):
+    """Saved in mid-epoch; then the same with the bank it started with."""
+    settings = {"steps": 5, "batch_size": 4, "accumulate_grad_batches": 2}
+    saver = ModelCheckpoint(
+        tmp_path, save_top_k=-1, filename="step{step}", auto_insert_metric_name=False, every_n_train_steps=1
+    )
+    end = trained(auxskd, toy_manifest, callbacks=[saver], **settings)
+    saved = tmp_path / "step2.ckpt"
+    again = trained(auxskd, toy_manifest, ckpt_path=str(saved), **settings)
+    assert difference(end, again) == 0.0
+    state = torch.load(saved, weights_only=True)
+    assert int(state["state_dict"]["bank.pointer"]) == 16
+    state["state_dict"]["bank.rows"] = auxskd().bank.rows
+    torch.save(state, saved)
+    without = trained(auxskd, toy_manifest, ckpt_path=str(saved), **settings)
+    assert difference(end, without) > 1e-3
 
 
 def constant():

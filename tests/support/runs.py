@@ -1,20 +1,24 @@
 """Short trainings that differ only in what a test is about."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
+from torch.utils.data import default_collate
 
 from vssl import VideoDataModule
+from vssl.backbones.base import Backbone, Input
 from vssl.backbones.tiny import TinyImage, TinyVideo
+from vssl.methods.auxskd import VIEWS, AuxSKD
 from vssl.methods.vito import VITO, ByolAugment, Projector
 from vssl.methods.vivi import VIVI, Critic, Triplet
 from vssl.methods.vspp import VSPP
 from vssl.optim import Optim
-from vssl.types import Batch
+from vssl.types import Batch, Key
 from vssl.views import Augment, PacedClips, Shots, WindowFrames
 
 SGD = Optim(name="sgd", lr=0.1, weight_decay=1e-4, schedule="cosine", warmup=2, unit="step")
@@ -33,10 +37,27 @@ def moclr():
     return vito(pooling="mean", scales=1, views=WindowFrames(scheme="delta", gap_s=0.0))
 
 
+PACED = Augment(scale=(0.5, 1.0), jitter=0.8, per_frame="photometry")
+
+
+def tiny_video():
+    return TinyVideo(4, light=True, stem="difference", size=24, frames=8)
+
+
 def vspp(optim=SGD):
-    augment = Augment(scale=(0.5, 1.0), jitter=0.8, per_frame="photometry")
-    backbone = TinyVideo(4, light=True, stem="difference", size=24, frames=8)
-    return VSPP(backbone, views=PacedClips(frames=8), augment=augment, optim=optim)
+    return VSPP(tiny_video(), views=PacedClips(frames=8), augment=PACED, optim=optim)
+
+
+def auxskd(optim=SGD, kind=AuxSKD, **variant):
+    return kind(tiny_video(), views=replace(VIEWS, frames=8), augment=PACED, optim=optim, bank_size=32, **variant)
+
+
+def auxskd_joint(optim=SGD):
+    return auxskd(optim, joint_pretext_weight=1.0)
+
+
+def auxskd_without_predictor(optim=SGD):
+    return auxskd(optim, predictor=False)
 
 
 def vivi(optim=SGD, *, shots=4, variant="ex", backbone=None, **settings):
@@ -69,10 +90,47 @@ def vivi_without_video_level(optim=SGD):
     return vivi(optim, video_weight=0.0)
 
 
-BUILDERS = {"vssl.methods.vito.VITO": vito, "vssl.methods.vivi.VIVI": vivi, "vssl.methods.vspp.VSPP": vspp}
+def vivi_order(optim=SGD):
+    return vivi(optim, video_loss="order", pooling="attention")
+
+
+BUILDERS = {
+    "vssl.methods.auxskd.AuxSKD": auxskd,
+    "vssl.methods.vito.VITO": vito,
+    "vssl.methods.vivi.VIVI": vivi,
+    "vssl.methods.vspp.VSPP": vspp,
+}
 """One per installed method."""
-VARIANTS = {"VIVI-Ex(2)": vivi_ex2, "VIVI-Rot(4)": vivi_rot, "VIVI-Ex(4), lambda 0": vivi_without_video_level}
+VARIANTS = {
+    "VIVI-Ex(2)": vivi_ex2,
+    "VIVI-Rot(4)": vivi_rot,
+    "VIVI-Ex(4), lambda 0": vivi_without_video_level,
+    "VIVI-Ex(4), order, attention": vivi_order,
+    "auxSKD with the pretext": auxskd_joint,
+    "auxSKD, no predictor": auxskd_without_predictor,
+}
 """More settings that keep the same promises."""
+
+
+class Given(Backbone):
+    """Features come with the batch."""
+
+    def __init__(self, dim=32):
+        super().__init__()
+        self.dim, self.map_dims, self.input = dim, (dim,), Input(8, frames=16)
+
+    def forward(self, x):
+        return x
+
+    def maps(self, x, last=1):
+        return (x,) * last
+
+
+def batch_of(method, manifest, epoch=0, rows=8):
+    """A batch of the toy world as the method's recipe wants it."""
+    data = VideoDataModule(str(manifest), recipe=method.recipe, batch_size=rows, num_workers=0)
+    dataset = data.train_dataloader().dataset
+    return default_collate([dataset[Key(epoch, int(row), 0, i)] for i, row in enumerate(data.rows[:rows])])
 
 
 def random_shots(method, videos=4, seed=0):

@@ -34,6 +34,19 @@ def test_a_batch_that_does_not_divide_it():
         Bank(12, 4).put(torch.zeros(5, 4))
 
 
+def test_a_batch_can_be_checked_beforehand():
+    bank = Bank(12, 4)
+    assert [n for n in range(1, 14) if not _refused(bank, n)] == [1, 2, 3, 4, 6, 12]
+
+
+def _refused(bank, batch):
+    try:
+        bank.check(batch)
+    except UserError:
+        return True
+    return False
+
+
 def test_it_travels_with_the_state():
     bank, other = Bank(12, 4), Bank(12, 4, seed=3)
     bank.put(torch.ones(4, 4))

@@ -73,11 +73,18 @@ def test_truncated_foreign_missing_and_changed(checkpoint, tmp_path):
     (tmp_path / "short.ckpt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"short\.ckpt: not a readable checkpoint"):
         read(tmp_path / "short.ckpt")
+    (tmp_path / "page.ckpt").write_bytes(b"hello " * 99)  # torch raises KeyError
+    with pytest.raises(UserError, match=r"page\.ckpt: not a readable checkpoint"):
+        read(tmp_path / "page.ckpt")
     with pytest.raises(UserError, match="not a vssl checkpoint"):
         read(write(tmp_path / "other.ckpt", {"state_dict": {}}))
     with pytest.raises(UserError, match="no such checkpoint"):
         read(tmp_path / "none.ckpt")
     content = torch.load(checkpoint, weights_only=True)
+    content["vssl"]["input"] = {"sides": 8}
+    with pytest.raises(UserError, match="its input card is not readable"):
+        load_backbone(write(tmp_path / "card.ckpt", content))
+    del content["vssl"]["input"]
     content["vssl"]["backbone"]["init_args"]["width"] = 8
     with pytest.raises(UserError, match="weights do not fit"):
         load_backbone(write(tmp_path / "wide.ckpt", content))

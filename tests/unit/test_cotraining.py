@@ -1,8 +1,13 @@
 """Labelled images beside the videos: draws, subsets, refusals; VIVI check 10 and its failing control."""
 
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch.utils.data import default_collate
 
@@ -10,8 +15,11 @@ from support.runs import vivi
 from vssl import VideoDataModule
 from vssl.backbones.image import ImageBackbone
 from vssl.backbones.tiny import TinyImage
-from vssl.data.images import ImageFolder, ImageList
+from vssl.data.images import ImageList, LabelledImages
 from vssl.data.reader import ReadError
+from vssl.data.toy_factors import SHAPES, factors
+from vssl.data.toy_images import generate_images
+from vssl.data.toy_render import render
 from vssl.errors import UserError
 from vssl.methods.vivi import IMAGE_AUGMENT, CoTraining
 from vssl.types import Batch, Key
@@ -34,7 +42,7 @@ def folder(tmp_path):
 
 
 def test_images_and_labels_belong_together(folder):
-    images = ImageList(ImageFolder(str(folder)))
+    images = ImageList(LabelledImages(str(folder)))
     assert images.classes == ["cat", "dog", "owl"]
     assert len(images) == 23
     drawn = images.draw(Key(0, 5, 0, 0), 23, view=VIEW, seed=0)
@@ -46,7 +54,7 @@ def test_images_and_labels_belong_together(folder):
 
 
 def test_an_epoch_goes_through_the_images_once_before_it_repeats(folder):
-    images = ImageList(ImageFolder(str(folder)))
+    images = ImageList(LabelledImages(str(folder)))
     places = [p for position in range(23) for p in images.places(Key(0, 0, 0, position), 2, seed=0)]
     assert sorted(places[:23]) == sorted(places[23:]) == list(range(23))
     assert places[:23] != places[23:]
@@ -59,7 +67,7 @@ def test_an_epoch_goes_through_the_images_once_before_it_repeats(folder):
 
 
 def test_a_draw_is_a_pure_function_of_seed_and_key(folder):
-    first, second = (ImageList(ImageFolder(str(folder))) for _ in range(2))
+    first, second = (ImageList(LabelledImages(str(folder))) for _ in range(2))
     key = Key(2, 3, 0, 4)
     one, two = (images.draw(key, 4, view=VIEW, seed=9) for images in (first, second))
     assert torch.equal(one["pixels"], two["pixels"])
@@ -67,11 +75,11 @@ def test_a_draw_is_a_pure_function_of_seed_and_key(folder):
 
 
 def test_a_subset_takes_its_share_of_every_class(folder):
-    tenth = ImageList(ImageFolder(str(folder), fraction=0.3))
+    tenth = ImageList(LabelledImages(str(folder), fraction=0.3))
     assert np.bincount(tenth.labels).tolist() == [3, 3, 1]
-    same, other = (ImageList(ImageFolder(str(folder), fraction=0.3, seed=s)) for s in (0, 1))
+    same, other = (ImageList(LabelledImages(str(folder), fraction=0.3, seed=s)) for s in (0, 1))
     assert tenth.digest == same.digest != other.digest
-    assert ImageList(ImageFolder(str(folder))).digest not in (same.digest, other.digest)
+    assert ImageList(LabelledImages(str(folder))).digest not in (same.digest, other.digest)
 
 
 def module(manifest, method, **settings):
@@ -83,7 +91,7 @@ def co_method(backbone=None, classes=3, **settings):
 
 
 def test_mistakes_are_refused(folder, toy_manifest, tmp_path):
-    given = ImageFolder(str(folder))
+    given = LabelledImages(str(folder))
     with pytest.raises(UserError, match=r"data\.images: the method takes 2 labelled images per video\. Set"):
         module(toy_manifest, co_method())
     with pytest.raises(UserError, match="this method takes no labelled images"):
@@ -91,9 +99,9 @@ def test_mistakes_are_refused(folder, toy_manifest, tmp_path):
     with pytest.raises(UserError, match=r"has 3 classes, the method's classifier 7\. Set model\.co\.classes to 3"):
         module(toy_manifest, co_method(classes=7), images=given)
     with pytest.raises(UserError, match="no such folder"):
-        ImageList(ImageFolder(str(tmp_path / "none")))
+        ImageList(LabelledImages(str(tmp_path / "none")))
     with pytest.raises(UserError, match=r"fraction=0\.0"):
-        ImageFolder(str(folder), fraction=0.0)
+        LabelledImages(str(folder), fraction=0.0)
     (folder / "owl" / "00.JPEG").write_bytes(b"no image")
     images = ImageList(given)
     with pytest.raises(ReadError, match=r"00\.JPEG: no image that"):
@@ -103,7 +111,7 @@ def test_mistakes_are_refused(folder, toy_manifest, tmp_path):
 def test_the_supervised_term_trains_the_same_encoder(folder, toy_manifest):
     torch.manual_seed(0)
     method = co_method()
-    data = module(toy_manifest, method, images=ImageFolder(str(folder)))
+    data = module(toy_manifest, method, images=LabelledImages(str(folder)))
     assert "2 of 23 labelled images with each" in data.summary()
     assert data.seen["num_images"] == 23
     dataset = data.train_dataloader().dataset
@@ -145,6 +153,107 @@ def test_images_are_isolated_from_the_videos_by_group_norm_and_not_by_batch_norm
     mixed = co_method(TinyImage(4, size=24), shots=2)
     one, two = (logits_of_fixed_images(mixed, seed) for seed in (1, 4))
     assert (one - two).abs().max().item() > 1e-2
+
+
+def test_group_norm_isolates_the_tiny_encoder_too_and_nothing_is_said(caplog):
+    torch.manual_seed(0)
+    isolated = co_method(TinyImage(4, size=24, norm="group"), shots=2)
+    assert not caplog.records
+    one, two = (logits_of_fixed_images(isolated, seed) for seed in (1, 4))
+    assert (one - two).abs().max().item() <= 1e-5
+    co_method(TinyImage(4, size=24), shots=2)
+    assert "batch norm mixes statistics" in caplog.text
+
+
+def test_autoaugment_of_images_is_a_choice(folder):
+    images, key = ImageList(LabelledImages(str(folder))), Key(2, 3, 0, 4)
+    changed = VIEW._replace(augment=(replace(IMAGE_AUGMENT, autoaugment=True),))
+    plain, one, two = (images.draw(key, 8, view=v, seed=9)["pixels"] for v in (VIEW, changed, changed))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, plain)
+    for chosen in (False, True):
+        method = vivi(co=CoTraining(images=2, classes=3, autoaugment=chosen))
+        assert method.recipe.image_view.augment[0].autoaugment is chosen
+
+
+@pytest.fixture
+def cifar(tmp_path):
+    """The files of a CIFAR-10 of 60 images, as torchvision wants them; the red value of an image is its number."""
+    base = tmp_path / "cifar-10-batches-py"
+    base.mkdir()
+    data = np.zeros((10, 3072), np.uint8)
+    for part in range(6):
+        data[:, :1024] = np.arange(10)[:, None] + 10 * part
+        name = f"data_batch_{part + 1}" if part < 5 else "test_batch"
+        (base / name).write_bytes(pickle.dumps({"data": data, "labels": list(range(10))}))
+    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"class{i}" for i in range(10)]}))
+    return tmp_path
+
+
+def test_images_of_a_torchvision_data_set(cifar, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "_check_integrity", lambda _: True)
+    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
+    source = {"class_path": "torchvision.datasets.CIFAR10", "init_args": {"root": str(cifar)}}
+    images = ImageList(LabelledImages(source=source))
+    assert images.classes == [f"class{i}" for i in range(10)]
+    assert len(images) == 50
+    drawn = images.draw(Key(0, 5, 0, 0), 50, view=VIEW, seed=0)
+    red = drawn["pixels"][:, 0].amax((1, 2))
+    assert sorted(red.tolist()) == list(range(50))
+    assert torch.equal(red % 10, drawn["label"])
+    tenth, same = (ImageList(LabelledImages(source=source, fraction=0.2)) for _ in range(2))
+    assert np.bincount(tenth.labels).tolist() == [1] * 10
+    assert tenth.digest == same.digest != images.digest
+    other = ImageList(LabelledImages(source=source, fraction=0.2, seed=1))
+    assert other.digest != tenth.digest
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"class_path": "torchvision.datasets.CIFAR10", "init_args": {"root": "none"}}, "its files are not in none"),
+        (
+            {"class_path": "torchvision.datasets.CIFAR10", "init_args": {"root": "none", "download": True}},
+            "nothing is ever downloaded",
+        ),
+        ({"class_path": "torchvision.datasets.CIFAR10", "init_args": {"folder": "none"}}, "does not take"),
+        ({"class_path": "torchvision.datasets.Nothing"}, "names no data set of torchvision"),
+        ({"class_path": "os.system", "init_args": {"command": "true"}}, "names no data set of torchvision"),
+        ({"class_path": "torchvision.datasets.FakeData", "init_args": {"size": 3}}, "no list of one class per image"),
+    ],
+)
+def test_mistakes_with_a_torchvision_data_set_are_refused(source, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        ImageList(LabelledImages(source=source))
+    assert not list(tmp_path.iterdir())  # nothing was fetched
+
+
+def test_one_source_is_given():
+    for given in ({}, {"root": "a", "source": {}}):
+        with pytest.raises(UserError, match="takes one of root and source"):
+            LabelledImages(**given)
+
+
+def test_the_toy_worlds_images_are_labelled_stills_of_other_videos(tmp_path):
+    found = generate_images(tmp_path, 24, seed=0)
+    images = ImageList(LabelledImages(str(found)))
+    assert images.classes == sorted(SHAPES)
+    assert np.bincount(images.labels).tolist() == [3] * 8
+    names = [Path(images.source.name(i)) for i in range(24)]
+    assert {int(name.stem) % 5 for name in names} == {0, 2, 4}  # train alone
+    with Image.open(found / names[0]) as picture:
+        still = np.array(picture)
+    world = render(int(names[0].stem), seed=0, nuisance="redrawn")
+    assert still.shape == world.shape[1:]
+    assert not (world == still).all((1, 2, 3)).any()
+    for name in names:
+        assert factors(int(name.stem), seed=0, nuisance="redrawn").shape == SHAPES.index(name.parts[0])
+    before = {path: path.stat().st_mtime_ns for path in found.rglob("*.png")}
+    generate_images(tmp_path, 26, seed=0)
+    after = {path: path.stat().st_mtime_ns for path in found.rglob("*.png")}
+    assert before.items() < after.items()
+    assert len(after) == 26
 
 
 def test_filters_are_standardised():

@@ -10,8 +10,8 @@ from support.runs import random_shots, vivi
 from vssl.backbones.tiny import TinyImage
 from vssl.errors import UserError
 from vssl.losses import semihard_triplet
-from vssl.methods.critics import PairCritic, SequenceCritic
-from vssl.methods.vivi import OPTIM, VIVI, Critic, Triplet, video_loss
+from vssl.methods.critics import Critic, OrderCritic, PairCritic, SequenceCritic, video_loss
+from vssl.methods.vivi import OPTIM, VIVI, Triplet
 from vssl.views import Shots
 
 B, K, L = 4, 4, 3
@@ -167,6 +167,79 @@ def test_rotation_sees_every_frame_four_times_and_pools_the_upright_ones():
     assert shape == (B * K * L * 4, 1, 3, 24, 24)
     torch.testing.assert_close(out.features, features[::4].unflatten(0, (B, K, L)).mean((1, 2)))
     assert method.head.out_features == 4
+
+
+def test_order_of_shots_is_a_balanced_binary_question():
+    torch.manual_seed(0)
+    critic, shots = OrderCritic(3, 6, hidden=5), torch.randn(7, 3, 6)
+    loss, accuracy = video_loss(critic, shots, Critic())
+    forwards, backwards = (critic(each).detach().double().numpy() for each in (shots, shots.flip(1)))
+    likelihood = [1 / (1 + np.exp(-forwards)), 1 - 1 / (1 + np.exp(-backwards))]
+    assert loss.item() == pytest.approx(-np.log(likelihood).mean(), rel=1e-5)
+    assert accuracy.item() == pytest.approx((np.array(likelihood) > 0.5).mean())
+    palindrome = torch.cat([shots[:, :2], shots[:, :1]], 1)
+    assert video_loss(critic, palindrome, Critic())[0].item() >= math.log(2)  # nothing tells its two directions apart
+    # what can be told is learnt, what cannot is not
+    steady = torch.arange(3.0)[:, None] + 0.1 * torch.randn(64, 3, 6)
+    for given, bound in ((steady, 0.1), (steady + steady.flip(1), None)):
+        head = OrderCritic(3, 6, hidden=8)
+        optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
+        for _ in range(100):
+            optimizer.zero_grad()
+            value, _ = video_loss(head, given, Critic())
+            value.backward()
+            optimizer.step()
+        assert value.item() < bound if bound else value.item() >= math.log(2) - 1e-6
+
+
+def test_the_video_loss_is_a_choice():
+    losses = {}
+    for kind in ("infonce", "order", "none"):
+        torch.manual_seed(0)
+        method = vivi(video_loss=kind)
+        losses[kind] = method.step(random_shots(method)).loss.item()
+    torch.manual_seed(0)
+    without = vivi(video_weight=0.0)
+    assert losses["none"] == without.step(random_shots(without)).loss.item()
+    assert vivi(video_loss="none").critic is None
+    assert vivi(video_loss="order", video_weight=0.0).critic is None
+    assert len(set(losses.values())) == 3
+    torch.manual_seed(0)
+    default = vivi()
+    assert default.step(random_shots(default)).loss.item() == losses["infonce"]
+
+
+def test_attention_over_the_frames_of_a_shot_starts_at_their_mean():
+    torch.manual_seed(0)
+    mean, attention = vivi(), vivi(pooling="attention")
+    assert mean.pool is None
+    assert attention.load_state_dict(mean.state_dict(), strict=False).missing_keys
+    batch = random_shots(mean)
+    assert attention.step(batch).loss.item() == pytest.approx(mean.step(batch).loss.item(), rel=1e-5)
+    features = torch.randn(B, K, L, attention.backbone.dim)
+    pooled = lambda f: attention._pooled(f.flatten(0, 2), torch.Size((B, K, L))).detach()
+    torch.testing.assert_close(pooled(features), features.mean(2))
+    scorer = attention.pool.scorers[0]
+    torch.nn.init.normal_(scorer[2].weight)
+    scores = scorer(features).detach().double().numpy()
+    weights = np.exp(scores) / np.exp(scores).sum(2, keepdims=True)
+    np.testing.assert_allclose(pooled(features).numpy(), (weights * features.numpy()).sum(2), atol=1e-5)
+    assert (pooled(features) - features.mean(2)).abs().max() > 0.1
+    torch.testing.assert_close(pooled(features[:, :, [2, 0, 1]]), pooled(features))  # the order of frames is not seen
+    assert vivi(pooling="attention", video_weight=0.0).pool is None  # nothing would train it
+
+
+def test_the_picture_marks_where_a_shot_begins():
+    method = vivi().eval()
+    batch = random_shots(method)
+    batch.targets["detected"][1] = 0.0
+    sheet = method.pictures(batch)["frames_of_shots"]
+    assert sheet.shape == (B, K * L, 3, 24, 24)
+    red = torch.tensor([1.0, 0.1, 0.1])[:, None, None]
+    starts = torch.arange(K) * L
+    assert torch.equal(sheet[0, starts, :, :, :2], red.expand(K, 3, 24, 2))
+    assert torch.equal(sheet[1, starts, :, :, :2], torch.full((K, 3, 24, 2), 0.5))
+    torch.testing.assert_close(sheet[0, 1], batch.views["shots"][0, 0, 1] / 255.0)
 
 
 def test_no_teacher_no_queue():

@@ -54,18 +54,19 @@ class ImageBackbone(Backbone):
         self.std = triple(std or (card.std if card else IMAGENET_STD), "std")
         self.model_kwargs = dict(model_kwargs or {})
         fixed = {"img_size": size} if card is not None and card.fixed_input_size else {}
-        net = _create(name, fixed | self.model_kwargs)
+        self._arguments: dict[str, Any] = fixed | self.model_kwargs
+        net = _create(name, self._arguments)
         self.net = net
         self.map_dims = tuple(net.feature_info.channels())
         self.dim = self.map_dims[-1]
-        self.final_norm = _final_norm(name, self.dim, fixed | self.model_kwargs)
+        self.final_norm = _final_norm(name, self.dim, self._arguments)
         self.input = Input(size=size, mean=as_floats(self.mean), std=as_floats(self.std))
         layout = getattr(net, "output_fmt", None)  # set by timm where the maps may be something else than NCHW
         self._layout = str(getattr(layout, "value", layout or "NCHW"))
         if self._layout not in ("NCHW", "NHWC"):
             raise UserError(name, f"its features are {self._layout}, not 2-D maps", "Choose another timm model.")
         if weights is not None:
-            self._load(weights, fixed | self.model_kwargs)
+            self._load(weights)
 
     def maps(self, x: Float[Tensor, "n t 3 h w"], last: int = 1) -> tuple[Tensor, ...]:
         """Feature maps of the last `last` scales, each (N, D_s, T, H_s, W_s): frames are seen one by one."""
@@ -81,22 +82,28 @@ class ImageBackbone(Backbone):
         spec = super().spec()
         return spec | {"init_args": spec["init_args"] | {"weights": None}}
 
-    def _load(self, file: str, arguments: dict[str, Any]) -> None:
-        arguments = {key: value for key, value in arguments.items() if key != "out_indices"}  # of feature maps only
+    def library_names(self) -> tuple[dict[str, str], set[str]]:
+        """Name in timm -> name here, and the names that only timm's whole model has (its head)."""
+        # out_indices is an argument of feature maps only
+        arguments = {key: value for key, value in self._arguments.items() if key != "out_indices"}
         with torch.random.fork_rng(devices=[]):  # the whole model is built for its names only
-            whole_model = timm.create_model(self.name, pretrained=False, **arguments)
-        names = {_plain(name): name for name in whole_model.state_dict()}
-        own = self.state_dict()
-        wanted: dict[str, Tensor] = {}
-        for key, tensor in self.net.state_dict().items():
+            model = timm.create_model(self.name, pretrained=False, **arguments)
+        names = {_plain(name): name for name in model.state_dict()}
+        found: dict[str, str] = {}
+        for key in self.net.state_dict():
             # timm's wrappers fold `layers.0` into `layers_0` or put the model under one more name
             name = names.get(_plain(key)) or names.get(_plain(key.partition(".")[2]))
             if name is None:
                 raise UserError(self.name, f"no tensor of the timm model belongs to its feature map's {key}")
-            wanted[name] = tensor
+            found[name] = f"net.{key}"
         if self.final_norm is not None:
-            wanted |= {f"norm.{key}": tensor for key, tensor in self.final_norm.state_dict().items()}
-        load_weights(file, wanted, own=own, spare=names.values() - wanted.keys())
+            found |= {f"norm.{key}": f"final_norm.{key}" for key in self.final_norm.state_dict()}
+        return found, names.values() - found.keys()
+
+    def _load(self, file: str) -> None:
+        own = self.state_dict()
+        names, spare = self.library_names()
+        load_weights(file, {theirs: own[name] for theirs, name in names.items()}, own=own, spare=spare)
 
 
 def _plain(name: str) -> str:

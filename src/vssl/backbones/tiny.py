@@ -1,5 +1,6 @@
 """Small residual networks for small worlds: minutes on one processor core, milliseconds in a test."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -27,21 +28,24 @@ class TinyImage(Backbone):
     Args:
         width: Channels of the first stage, doubled from stage to stage; or one width for each of the four.
         size: Side of the crop it wants.
+        norm: "group": of up to 8 groups, for co-training, where batch norm would mix images and videos.
     """
 
-    def __init__(self, width: int | Sequence[int] = 16, *, size: int = 44) -> None:
+    def __init__(
+        self, width: int | Sequence[int] = 16, *, size: int = 44, norm: Literal["batch", "group"] = "batch"
+    ) -> None:
         super().__init__()
-        self.width = _widths(width, 4)
+        self.width, self.norm = _widths(width, 4), norm
         self.size = whole(size, "size")
         self.map_dims = tuple(self.width)
         self.dim = self.width[-1]
         self.input = Input(size, mean=_MEAN, std=_STD)
-        first = self.width[0]
+        first, normed = self.width[0], nn.BatchNorm2d if norm == "batch" else _group_norm
         self.stem = nn.Sequential(
-            nn.Conv2d(3, first, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU(inplace=True)
+            nn.Conv2d(3, first, 3, stride=2, padding=1, bias=False), normed(first), nn.ReLU(inplace=True)
         )
         steps = zip([first, *self.width], self.width, (1, 2, 2, 2), strict=False)
-        self.stages = nn.ModuleList(_Block(before, after, (s, s)) for before, after, s in steps)
+        self.stages = nn.ModuleList(_Block(before, after, (s, s), normed) for before, after, s in steps)
         _initialise(self)
 
     def maps(self, x: Float[Tensor, "n t 3 h w"], last: int = 1) -> tuple[Tensor, ...]:
@@ -116,9 +120,12 @@ class TinyVideo(Backbone):
 class _Block(nn.Module):
     """Two 3x3 (3x3x3) convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
 
-    def __init__(self, before: int, after: int, stride: tuple[int, ...]) -> None:
+    def __init__(
+        self, before: int, after: int, stride: tuple[int, ...], norm: Callable[[int], nn.Module] | None = None
+    ) -> None:
         super().__init__()
-        conv, norm = _LAYERS[len(stride)]
+        conv, batch_norm = _LAYERS[len(stride)]
+        norm = norm or batch_norm
         self.main = nn.Sequential(
             conv(before, after, 3, stride=stride, padding=1, bias=False),
             norm(after),
@@ -132,6 +139,10 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.main(x) + self.shortcut(x)).relu()
+
+
+def _group_norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
 def _widths(width: int | Sequence[int], stages: int) -> list[int]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 import torchvision.models.video as torchvision_video
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -84,6 +85,7 @@ class VideoBackbone(Backbone):
         stride: Source frames from one frame of the clip to the next.
         mean: Input mean per channel.
         std: Input standard deviation per channel.
+        norm_eps: Added to the variance in every batch norm; None: the library's (1e-3 in s3d, else mostly 1e-5).
 
     Raises:
         UserError: Unknown network, weights that do not fit, or (in use) a clip too short or too small for it.
@@ -99,6 +101,7 @@ class VideoBackbone(Backbone):
         stride: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        norm_eps: float | None = None,
     ) -> None:
         super().__init__()
         if name not in _NETS:
@@ -112,10 +115,14 @@ class VideoBackbone(Backbone):
         self.stride = whole(stride or net.card.stride, "stride")
         self.mean, self.std = triple(mean or net.card.mean, "mean"), triple(std or net.card.std, "std")
         self.input = Input(self.size, self.frames, self.stride, as_floats(self.mean), as_floats(self.std))
-        library, scales = _trunk(name)
+        _, scales = _trunk(name)
         self.scales = nn.ModuleList(nn.Sequential(*parts) for parts in scales)
+        self.norm_eps = norm_eps
+        for module in self.modules():
+            if norm_eps is not None and isinstance(module, nn.BatchNorm3d):
+                module.eps = norm_eps
         if weights is not None:
-            self._load(weights, library)
+            self._load(weights)
 
     def maps(self, x: Float[Tensor, "n t 3 h w"], last: int = 1) -> tuple[Tensor, ...]:
         """Feature maps of the last `last` scales of five: stem, then the four stages."""
@@ -136,11 +143,19 @@ class VideoBackbone(Backbone):
         spec = super().spec()
         return spec | {"init_args": spec["init_args"] | {"weights": None}}
 
-    def _load(self, file: str, library: nn.Module) -> None:
-        mine = {tensor.data_ptr() for tensor in self.scales.state_dict().values()}
-        names = library.state_dict()
-        wanted = {name: tensor for name, tensor in names.items() if tensor.data_ptr() in mine}
-        load_weights(file, wanted, own=self.state_dict(), spare=names.keys() - wanted.keys())
+    def library_names(self) -> tuple[dict[str, str], set[str]]:
+        """Name in the library -> name here, and the names that only the library's whole network has (its head)."""
+        with torch.random.fork_rng(devices=[]):  # built once more, for its names only
+            library, scales = _trunk(self.name)
+        parts = nn.ModuleList(nn.Sequential(*scale) for scale in scales).state_dict()
+        mine = {tensor.data_ptr(): f"scales.{name}" for name, tensor in parts.items()}
+        names = {name: mine.get(tensor.data_ptr()) for name, tensor in library.state_dict().items()}
+        return {theirs: own for theirs, own in names.items() if own}, {name for name, own in names.items() if not own}
+
+    def _load(self, file: str) -> None:
+        own = self.state_dict()
+        names, spare = self.library_names()
+        load_weights(file, {theirs: own[name] for theirs, name in names.items()}, own=own, spare=spare)
 
 
 def _trunk(name: str) -> tuple[nn.Module, list[list[nn.Module]]]:

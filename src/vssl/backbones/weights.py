@@ -1,13 +1,12 @@
 """Pretrained weights from a local file, into a trunk, strictly. Nothing is ever downloaded."""
 
-import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from vssl.backbones.files import read_plain
 from vssl.errors import UserError
 
 # some publishers wrap the state dict (pytorchvideo: model_state)
@@ -38,15 +37,7 @@ def load_weights(file: str, wanted: Mapping[str, Tensor], *, own: Mapping[str, T
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(path, "no such weights file", "Weights are local files; vssl downloads none.")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        rule = "is not a plain state dict (only tensors are read, never code)"
-        raise UserError(path, rule, "Save it again with torch.save(model.state_dict(), FILE).") from error
+    content = read_plain(path)
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

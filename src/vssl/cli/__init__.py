@@ -11,7 +11,9 @@ COMMANDS = {
     "fit": ("vssl.cli.fit", "pretrain a method from configuration files"),
     "data": ("vssl.cli.data", "index videos into a manifest, check one, generate the toy world"),
     "evaluate": ("vssl.cli.evaluate", "score a frozen encoder under a named protocol"),
+    "import": ("vssl.cli.importing", "turn weights from elsewhere into a checkpoint to evaluate"),
     "compare": ("vssl.cli.compare", "print the table that compares runs, write the report"),
+    "diff": ("vssl.cli.diff", "what differs between two runs, by likely effect"),
     "methods": ("vssl.cli.listing", "list the installed methods"),
     "backbones": ("vssl.cli.listing", "list the encoders"),
 }

@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+from vssl.cli import values
 from vssl.cli.parser import Parser
-from vssl.errors import UserError
 
 LAYOUT_NAMES = ("ucf101", "hmdb51", "folder", "csv")
 
@@ -63,29 +63,41 @@ def _add_shots(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         metavar="X",
-        type=_number,
+        type=values.number,
         default=1.0,
         help="smallest change of the histogram, 0 to 2 (default 1)",
     )
     parser.add_argument(
-        "--ratio", metavar="X", type=_number, default=3.0, help="times the local median of the changes (default 3)"
+        "--ratio",
+        metavar="X",
+        type=values.number,
+        default=3.0,
+        help="times the local median of the changes (default 3)",
     )
-    parser.add_argument("--min-frames", metavar="N", type=_positive, default=8, help="shortest shot (default 8)")
+    parser.add_argument("--min-frames", metavar="N", type=values.positive, default=8, help="shortest shot (default 8)")
     parser.add_argument(
-        "--flash-frames", metavar="N", type=_count, default=3, help="a change undone that soon is no cut (default 3)"
+        "--flash-frames",
+        metavar="N",
+        type=values.count,
+        default=3,
+        help="a change undone that soon is no cut (default 3)",
     )
+    parser.add_argument("--pictures", metavar="DIR", type=Path, help="write strips of videos with their cuts there")
     _add_probing(parser)
 
 
 def _add_toy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write")
-    parser.add_argument("--videos", metavar="N", type=_positive, default=960, help="how many (default 960)")
+    parser.add_argument("--videos", metavar="N", type=values.positive, default=960, help="how many (default 960)")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of every draw (default 0)")
     parser.add_argument(
         "--nuisance",
         choices=("constant", "redrawn"),
         default="constant",
         help="colour and background over a video, or redrawn at its cuts (default constant)",
+    )
+    parser.add_argument(
+        "--images", metavar="N", type=values.positive, help="also labelled images, in OUT/images (default none)"
     )
     _add_workers(parser)
 
@@ -101,8 +113,12 @@ def _add_curate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queries", required=True, metavar="FILE", type=Path, help="CSV: path,class (index)")
     parser.add_argument("--out", required=True, metavar="MANIFEST", type=Path, help="the .csv to write")
     parser.add_argument("--root", metavar="R", type=Path, help="where the videos are now")
-    parser.add_argument("--min-seconds", metavar="S", type=_not_negative, default=10.0, help="shortest (default 10)")
-    parser.add_argument("--first-frames", metavar="N", type=_positive, default=100, help="looked at (default 100)")
+    parser.add_argument(
+        "--min-seconds", metavar="S", type=values.not_negative, default=10.0, help="shortest (default 10)"
+    )
+    parser.add_argument(
+        "--first-frames", metavar="N", type=values.positive, default=100, help="looked at (default 100)"
+    )
     parser.add_argument(
         "--model-kwargs", metavar="K=V", nargs="+", default=[], help="timm arguments: key=value, or one JSON object"
     )
@@ -110,7 +126,9 @@ def _add_curate(parser: argparse.ArgumentParser) -> None:
         "--mean", metavar="M", nargs="+", type=float, help="input mean, 1 or 3 values (default: timm's)"
     )
     parser.add_argument("--std", metavar="D", nargs="+", type=float, help="input deviation, likewise")
-    parser.add_argument("--size", metavar="PX", type=_positive, default=224, help="side of the crop (default 224)")
+    parser.add_argument(
+        "--size", metavar="PX", type=values.positive, default=224, help="side of the crop (default 224)"
+    )
     _add_workers(parser)
 
 
@@ -125,66 +143,16 @@ def _add_subset(parser: argparse.ArgumentParser) -> None:
 
 def _add_probing(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
-    parser.add_argument("--timeout-s", metavar="S", type=_seconds, default=60.0, help="limit for one file (default 60)")
+    parser.add_argument(
+        "--timeout-s", metavar="S", type=values.seconds, default=60.0, help="limit for one file (default 60)"
+    )
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument(
-        "--workers", metavar="N", type=_positive, default=cores, help="processes (default: one per core)"
+        "--workers", metavar="N", type=values.positive, default=cores, help="processes (default: one per core)"
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    return 0 if text == "0" else _positive(text)
-
-
-def _seconds(text: str) -> float:
-    return _above_zero(text, "number of seconds")
-
-
-def _number(text: str) -> float:
-    return _above_zero(text, "number")
-
-
-def _above_zero(text: str, kind: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no {kind} above 0")
-    return number
-
-
-def _not_negative(text: str) -> float:
-    return 0.0 if text in ("0", "0.0") else _seconds(text)
-
-
-def _model_kwargs(words: list[str]) -> dict[str, object]:
-    """`key=value` words (values as JSON where they are JSON, else text), or JSON objects."""
-    found: dict[str, object] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        try:
-            if word.startswith("{"):
-                found |= json.loads(word)
-                continue
-        except ValueError as error:
-            raise UserError(word, f"is not JSON ({error})", "Write key=value") from error
-        if not equals or not key.isidentifier():
-            raise UserError(word, "is no key=value", "Write e.g. pad_type=same")
-        try:
-            found[key] = json.loads(value)
-        except ValueError:  # plain text needs no quotes
-            found[key] = value
-    return found
 
 
 def _index(arguments: argparse.Namespace) -> int:
@@ -228,6 +196,12 @@ def _shots(arguments: argparse.Namespace) -> int:
     )
     say_shots(shots)
     sys.stdout.write(f"wrote the column cuts of {arguments.manifest}\n")
+    if arguments.pictures:
+        from vssl.data.manifest import Manifest
+        from vssl.data.strips import save_strips
+
+        for picture in save_strips(Manifest.load(arguments.manifest, root=arguments.root), arguments.pictures):
+            sys.stdout.write(f"wrote {picture}\n")
     return int(len(shots["failed"]) == shots["videos"])
 
 
@@ -242,6 +216,10 @@ def _toy(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
     )
     sys.stdout.write(f"wrote {manifest}\n")
+    if arguments.images:
+        from vssl.data.toy_images import generate_images
+
+        sys.stdout.write(f"wrote {generate_images(arguments.out, arguments.images, arguments.seed)}\n")
     return 0
 
 
@@ -254,9 +232,9 @@ def _curate(arguments: argparse.Namespace) -> int:
     classifier = Classifier(
         arguments.classifier,
         arguments.weights,
-        model_kwargs=_model_kwargs(arguments.model_kwargs),
-        mean=_triple(arguments.mean),
-        std=_triple(arguments.std),
+        model_kwargs=values.model_kwargs(arguments.model_kwargs),
+        mean=values.triple(arguments.mean),
+        std=values.triple(arguments.std),
         size=arguments.size,
     )
     report = curate(
@@ -272,10 +250,6 @@ def _curate(arguments: argparse.Namespace) -> int:
     sys.stdout.write(f"{kept} of {videos} videos kept ({100 * kept / max(1, videos):.1f} %); dropped: {dropped or 0}\n")
     sys.stdout.write(f"wrote {arguments.out}; why: {arguments.out.with_suffix('.curation.jsonl')}\n")
     return 0 if kept else 1
-
-
-def _triple(values: list[float] | None) -> list[float] | None:
-    return values * 3 if values is not None and len(values) == 1 else values
 
 
 def _subset(arguments: argparse.Namespace) -> int:

@@ -1,69 +1,72 @@
-"""Labelled images beside the videos, for co-training: a folder of class folders, drawn inside `__getitem__`."""
+"""Labelled images beside the videos, for co-training, drawn inside `__getitem__`."""
 
 import functools
 import hashlib
-import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from torch import Tensor
 
+from vssl.data.image_sources import ClassFolders, Source, torchvision_source
 from vssl.data.reader import ReadError
 from vssl.errors import UserError
 from vssl.seeds import seed_of, seeded
 from vssl.types import Key
-from vssl.views.augment import cut, draw_geometry
+from vssl.views.augment import autoaugment, cut, draw_autoaugment, draw_geometry
 from vssl.views.plan import View
-
-_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
-class ImageFolder:
-    """Where labelled images lie: one folder per class, at any depth below it JPEG and PNG files.
+class LabelledImages:
+    """Where labelled images come from: class folders, or a data set of torchvision. Nothing is ever downloaded.
 
     Args:
-        root: Folder of the class folders.
+        root: Folder of one folder per class, at any depth below it JPEG and PNG files.
+        source: `{class_path: torchvision.datasets.CIFAR10, init_args: {root: ...}}`, instead of `root`.
         fraction: Share of each class that is used, at least one image of each.
         seed: Of that choice; not the run's, so that runs of several seeds see the same subset.
     """
 
-    root: str
+    root: str | None = None
+    source: dict[str, Any] | None = None
     fraction: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
             raise UserError(f"data.images.fraction={self.fraction}", "a share lies in (0, 1]", "Try 0.1 or 1.")
+        if (self.root is None) == (self.source is None):
+            raise UserError("data.images", "takes one of root and source", "Set data.images.root to class folders.")
+
+    def open(self) -> Source:
+        """What is there; `UserError` where nothing is."""
+        if self.source is not None:
+            return torchvision_source(self.source)
+        assert self.root is not None
+        return ClassFolders(self.root)
 
 
 class ImageList:
-    """The images of a folder, after the choice of a subset: an arrow table of names, no Python object per image.
+    """The images of a source, after the choice of a subset; no Python object per image.
 
     Raises:
-        UserError: No such folder, or no image in it.
+        UserError: There is no such source.
     """
 
-    def __init__(self, folder: ImageFolder) -> None:
-        self.root = Path(folder.root)
-        if not self.root.is_dir():
-            raise UserError(folder.root, "no such folder", "data.images.root is the folder of the class folders")
-        self.classes = sorted(entry.name for entry in self.root.iterdir() if entry.is_dir())
-        names, labels = [], []
+    def __init__(self, given: LabelledImages) -> None:
+        self.source = given.open()
+        self.classes = self.source.classes
+        chosen = []
         for number, name in enumerate(self.classes):
-            found = sorted(_images(self.root / name, self.root))
-            order = torch.randperm(len(found), generator=seeded(folder.seed, "images", name)).tolist()
-            kept = sorted(order[: max(1, round(folder.fraction * len(found)))])
-            names += [found[i] for i in kept]
-            labels += [number] * len(kept)
-        if not names:
-            raise UserError(folder.root, "holds no JPEG or PNG below class folders", "Set data.images.root")
-        self._names = pa.array(names, pa.string())
-        self.labels = np.array(labels, np.int64)
+            found = np.flatnonzero(self.source.labels == number)
+            order = torch.randperm(len(found), generator=seeded(given.seed, "images", name)).numpy()
+            if len(found):
+                chosen.append(found[np.sort(order[: max(1, round(given.fraction * len(found)))])])
+        self._chosen = np.concatenate(chosen)
+        self.labels = self.source.labels[self._chosen]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,7 +74,8 @@ class ImageList:
     @functools.cached_property
     def digest(self) -> str:
         """Of the names in use."""
-        return hashlib.blake2b("\n".join(self._names.to_pylist()).encode(), digest_size=16).hexdigest()
+        names = "\n".join(self.source.name(int(i)) for i in self._chosen)
+        return hashlib.blake2b(names.encode(), digest_size=16).hexdigest()
 
     def places(self, key: Key, number: int, seed: int) -> list[int]:
         """The images of one draw: `number` of them from place position * number of the epoch's permutation on."""
@@ -95,30 +99,19 @@ class ImageList:
         return {"pixels": torch.stack(pixels), "label": torch.from_numpy(self.labels[places])}
 
     def _cut(self, place: int, number: int, *, key: Key, view: View, seed: int) -> Tensor:
-        path = str(self.root / self._names[place].as_py())
+        index = int(self._chosen[place])
         try:
-            with Image.open(path) as file:
-                image = torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)  # (3, h, w) uint8
+            image = torch.from_numpy(np.array(self.source.image(index).convert("RGB"))).permute(2, 0, 1)  # (3, h, w)
         except (UnidentifiedImageError, OSError) as error:
-            raise ReadError(path, "no image that can be decoded") from error
+            raise ReadError(self.source.name(index), "no image that can be decoded") from error
         height, width = image.shape[-2:]
-        rng = seeded(seed, key.epoch, key.row, key.copy, "image", number)
-        augment = view.augment[0]
+        at, augment = (seed, key.epoch, key.row, key.copy), view.augment[0]
+        rng = seeded(*at, "image", number)
         boxes, flips = draw_geometry(augment, height=height, width=width, size=view.size, num_frames=1, rng=rng)
-        return cut(image[None], torch.zeros(1).long(), boxes, flips, view.size, augment.interpolation)[0]
+        pixels = cut(image[None], torch.zeros(1).long(), boxes, flips, view.size, augment.interpolation)
+        return autoaugment(pixels, draw_autoaugment(augment, 1, seeded(*at, "image policy", number)))[0]
 
 
 @functools.lru_cache(maxsize=2)
 def _permutation(length: int, seed: int) -> np.ndarray:
     return torch.randperm(length, generator=torch.Generator().manual_seed(seed)).numpy()
-
-
-def _images(folder: Path, root: Path) -> list[str]:
-    found = []
-    for parent, _, files in os.walk(folder):
-        found += [Path(parent, file).relative_to(root).as_posix() for file in files if _is_image(file)]
-    return found
-
-
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in _SUFFIXES

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from vssl.data.dataset import VideoDataset, check
-from vssl.data.images import ImageFolder, ImageList
+from vssl.data.images import ImageList, LabelledImages
 from vssl.data.manifest import Manifest
 from vssl.data.reader import Backend, choose_backend
 from vssl.data.sampler import EpochSampler
@@ -55,7 +55,7 @@ class VideoDataModule(LightningDataModule):
         batch_size: int = 32,
         num_workers: int = -1,
         reader: Literal["auto", "pyav", "torchcodec"] = "auto",
-        images: ImageFolder | None = None,
+        images: LabelledImages | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -99,19 +99,19 @@ class VideoDataModule(LightningDataModule):
             logger.warning("%d of %d videos are refused by the sampler", int((~keep).sum()), len(rows))
         return rows[keep]
 
-    def _images(self, folder: ImageFolder | None) -> ImageList | None:
+    def _images(self, given: LabelledImages | None) -> ImageList | None:
         wanted = self.recipe.images
-        if folder is None or not wanted:
-            if folder is not None:
+        if given is None or not wanted:
+            if given is not None:
                 raise UserError("data.images", "this method takes no labelled images", "Leave it out.")
             if wanted:
                 rule = f"the method takes {wanted} labelled images per video"
                 raise UserError("data.images", rule, "Set data.images.root to a folder of class folders.")
             return None
-        images = ImageList(folder)
+        images = ImageList(given)
         if len(images.classes) != self.recipe.image_classes:
             rule = f"has {len(images.classes)} classes, the method's classifier {self.recipe.image_classes}"
-            raise UserError(folder.root, rule, f"Set model.co.classes to {len(images.classes)}.")
+            raise UserError(given.root or "data.images.source", rule, f"Set model.co.classes to {len(images.classes)}.")
         return images
 
     @property

@@ -4,7 +4,7 @@ B videos, K shots, L frames per shot, D feature width; GB videos on all ranks.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from vssl.backbones.base import Backbone
 from vssl.distributed import gather_with_gradient
 from vssl.errors import UserError
-from vssl.losses.contrastive import shot_prediction
+from vssl.heads import AttentionPool
 from vssl.losses.pretext import rotate_four, rotation
 from vssl.losses.triplet import batch_hard_soft_triplet, semihard_triplet
 from vssl.methods.base import Method
-from vssl.methods.critics import PairCritic, SequenceCritic, critic_for
+from vssl.methods.critics import Critic, VideoCritic, critic_for, video_loss
 from vssl.optim import Optim
 from vssl.types import Batch, StepOutput
 from vssl.views.augment import Augment
@@ -60,23 +60,6 @@ class Triplet:
 
 
 @dataclass(frozen=True)
-class Critic:
-    """The contrastive prediction of shots.
-
-    Args:
-        hidden: Width of the hidden layers and of the LSTM.
-        out: Width of what is compared.
-        negatives: "same_position": the same shot of the other videos; "all_positions": all their predicted shots.
-        symmetric: K = 2: also predict the first shot from the second; mean of both.
-    """
-
-    hidden: int = 256
-    out: int = 256
-    negatives: Literal["same_position", "all_positions"] = "same_position"
-    symmetric: bool = False
-
-
-@dataclass(frozen=True)
 class CoTraining:
     """Labelled images beside the videos.
 
@@ -84,11 +67,13 @@ class CoTraining:
         images: Per video; 0: none.
         classes: Of the images.
         weight: gamma.
+        autoaugment: Whether the images are cut, flipped and then changed by AutoAugment's ImageNet policy.
     """
 
     images: int = 0
     classes: int = 1000
     weight: float = 1.0
+    autoaugment: bool = False
 
 
 class VIVI(Method):
@@ -97,7 +82,7 @@ class VIVI(Method):
         L = L_S + lambda L_V + gamma L_SUP   (vivi.md 2)
 
     L_S is a triplet loss whose identity is the shot (`ex`) or rotation prediction (`rot`); L_V the contrastive
-    prediction of a shot, the mean over its frames' features, from those before it. Gradients flow through every term.
+    prediction of a shot, the pooled features of its frames, from those before it. Gradients flow through every term.
 
     Args:
         backbone: An image encoder.
@@ -106,6 +91,8 @@ class VIVI(Method):
         augment: Drawn for every frame on its own. The paper's rotation variant has no colour: hsv 0.
         optim: SGD, 0.1 per 256 frames: `reference_batch` is 256 / (K L) videos.
         video_weight: lambda; at 0 there is no critic.
+        video_loss: "infonce"; "order": whether the shots of a video come forwards or backwards; "none": as lambda 0.
+        pooling: Of the L frames of a shot: "mean", or "attention" (a learned weight per frame that starts at the mean).
         triplet: Of the variant "ex".
         critic: Of the video level.
         co: Co-training with labelled images.
@@ -120,6 +107,8 @@ class VIVI(Method):
         augment: Augment = AUGMENT,
         optim: Optim = OPTIM,
         video_weight: float = 0.04,
+        video_loss: Literal["infonce", "order", "none"] = "infonce",
+        pooling: Literal["mean", "attention"] = "mean",
         triplet: Triplet = Triplet(),
         critic: Critic = Critic(),
         co: CoTraining = CoTraining(),
@@ -129,12 +118,12 @@ class VIVI(Method):
             raise UserError(f"video_weight={video_weight}", "a weight is not negative", "0 leaves the video level out.")
         if critic.symmetric and views.shots != 2:
             raise UserError("critic.symmetric=true", f"is for 2 shots, not {views.shots}", "Set views.shots to 2.")
-        card = backbone.input
+        card, image = backbone.input, replace(IMAGE_AUGMENT, autoaugment=co.autoaugment)
         self.recipe = Recipe(
             sampler=views,
             views={"shots": View((augment,), size=card.size, mean=card.mean, std=card.std)},
             images=co.images,
-            image_view=View((IMAGE_AUGMENT,), size=card.size, mean=card.mean, std=card.std) if co.images else None,
+            image_view=View((image,), size=card.size, mean=card.mean, std=card.std) if co.images else None,
             image_classes=co.classes if co.images else 0,
         )
         if co.images and any(isinstance(m, nn.modules.batchnorm._NormBase) for m in backbone.modules()):
@@ -147,9 +136,12 @@ class VIVI(Method):
             co,
         )
         self.head = nn.Linear(backbone.dim, triplet.embed_dim if variant == "ex" else 4)
-        self.critic: PairCritic | SequenceCritic | None = None
-        if video_weight > 0:
-            self.critic = critic_for(views.shots, backbone.dim, hidden=critic.hidden, out=critic.out)
+        self.critic: VideoCritic | None = None
+        self.pool: AttentionPool | None = None
+        if video_weight > 0 and video_loss != "none":
+            self.critic = critic_for(views.shots, backbone.dim, critic, order=video_loss == "order")
+            # only the video level would train it
+            self.pool = AttentionPool((backbone.dim,), critic.hidden) if pooling == "attention" else None
         self.classifier = nn.Linear(backbone.dim, co.classes) if co.images else None
 
     def step(self, batch: Batch) -> StepOutput:
@@ -159,7 +151,7 @@ class VIVI(Method):
         rows = rotate_four(frames) if self.variant == "rot" else frames
         features, supervised = self._encode(rows, batch)
         upright = features[::4] if self.variant == "rot" else features
-        shots = upright.unflatten(0, x.shape[:3]).mean(2).float()  # (B, K, D)
+        shots = self._pooled(upright, x.shape[:3])  # (B, K, D)
         logs = {"detected_shots": batch.targets["detected"].float().mean()}
         loss = logs["frame_loss"] = self._frame_loss(features, x.shape[:3])
         if self.critic is not None:
@@ -171,6 +163,22 @@ class VIVI(Method):
             logs["image_accuracy"] = (supervised.argmax(-1) == labels).float().mean()
             loss = loss + self.co.weight * logs["image_loss"]
         return StepOutput(loss, {name: value.detach() for name, value in logs.items()}, shots.detach().mean(1))
+
+    def pictures(self, batch: Batch) -> dict[str, Float[Tensor, "rows columns 3 h w"]]:
+        """`frames_of_shots`: a row per video, K shots of L frames; a red line leads a shot, a grey one a mere part."""
+        view, x = self.recipe.views["shots"], self.view(batch, "shots")
+        mean, std = (x.new_tensor(values).view(3, 1, 1) for values in (view.mean, view.std))
+        sheet = x.mul(std).add(mean).clamp(0, 1)
+        detected = batch.targets["detected"].view(-1, 1, 1, 1, 1).bool()
+        line = torch.where(detected, x.new_tensor((1.0, 0.1, 0.1)).view(3, 1, 1), x.new_tensor(0.5))
+        sheet[:, :, 0, :, :, : max(2, view.size // 16)] = line
+        return {"frames_of_shots": sheet.flatten(1, 2)}
+
+    def _pooled(self, features: Tensor, shape: torch.Size) -> Float[Tensor, "b k d"]:
+        if self.pool is None:
+            return features.unflatten(0, shape).mean(2).float()
+        clips = features.unflatten(0, (-1, shape[2])).transpose(1, 2)  # (B K, D, L)
+        return self.pool((clips[..., None, None],)).unflatten(0, shape[:2]).float()
 
     def _encode(self, rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Features of the video frames, and the classifier's logits of the labelled images; one encoder, one pass."""
@@ -197,52 +205,6 @@ class VIVI(Method):
         if self.triplet.flavour == "semihard":
             return semihard_triplet(embeddings, shot, self.triplet.margin, exclude)
         return batch_hard_soft_triplet(embeddings, shot, exclude)
-
-
-def video_loss(
-    critic: PairCritic | SequenceCritic, shots: Float[Tensor, "b k d"], settings: Critic
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """L_V: every shot but the first is predicted from those before it; mean over the K - 1 positions.
-
-    Contexts are this rank's; targets are gathered over ranks, with gradient.
-
-    Returns:
-        The loss and the share of predictions whose own target scores highest.
-    """
-    contexts = critic.contexts(shots[:, :-1]).float()
-    targets, offset = gather_with_gradient(critic.targets(shots[:, 1:]).float())
-    loss, accuracy = _prediction(contexts, targets, offset, settings.negatives)
-    if settings.symmetric:
-        back, _ = gather_with_gradient(critic.targets(shots[:, :1]).float())
-        other, hits = _prediction(critic.contexts(shots[:, 1:]).float(), back, offset, settings.negatives)
-        loss, accuracy = (loss + other) / 2, (accuracy + hits) / 2
-    return loss, accuracy
-
-
-def _prediction(
-    contexts: Float[Tensor, "b m p"], targets: Float[Tensor, "n m p"], offset: int, negatives: str
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    own = torch.arange(len(contexts), device=contexts.device) + offset
-    positions = contexts.shape[1]
-    loss, hits = contexts.new_zeros(()), contexts.new_zeros(())
-    for k in range(positions):
-        candidates, positive = targets[:, k], own
-        scores = _scores(contexts[:, k], candidates)
-        if negatives == "all_positions":
-            positive = own * positions + k
-            scores = _scores(contexts[:, k], targets.flatten(0, 1))
-            column = torch.arange(scores.shape[1], device=own.device)
-            siblings = (column // positions == own[:, None]) & (column % positions != k)
-            scores = scores.masked_fill(siblings, -torch.inf)
-        loss = loss + shot_prediction(scores, positive) / positions
-        hits = hits + (scores.argmax(-1) == positive).float().mean() / positions
-    return loss, hits
-
-
-def _scores(contexts: Float[Tensor, "b p"], targets: Float[Tensor, "n p"]) -> Float[Tensor, "b n"]:
-    """Dot products, in full precision: nothing keeps them small."""
-    with torch.autocast(contexts.device.type, enabled=False):
-        return contexts @ targets.T
 
 
 logger = logging.getLogger(__name__)

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import AutoAugment
 from torchvision.transforms.v2 import functional as tv
 
 from vssl.errors import UserError
 
+_AUTOAUGMENT = AutoAugment()
 _ATTEMPTS = 10  # rejection sampling of the crop, as in torchvision and TensorFlow
 
 
@@ -32,6 +34,7 @@ class Augment:
         fraction: "center": side of the square as a share of the shorter side.
         interpolation: Of the resize; antialiased.
         flip: Probability of a horizontal flip.
+        autoaugment: AutoAugment's ImageNet policy, on the cut and flipped pixels and before all colour.
         hsv: Probability of HSV noise, before anything else (S4L's exemplar: hue shifted by U(-0.1, 0.1) turns;
             saturation and value to the power 2^U(-2, 2), times 2^U(-0.5, 0.5), plus U(-0.1, 0.1)).
         jitter: Probability of colour jitter.
@@ -52,6 +55,7 @@ class Augment:
     fraction: float = 0.875
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     flip: float = 0.5
+    autoaugment: bool = False
     hsv: float = 0.0
     jitter: float = 0.0
     brightness: float = 0.4
@@ -152,6 +156,24 @@ def cut(
         piece = tv.resize(piece, [size, size], interpolation=mode, antialias=True)
         pieces.append(piece.flip(-1) if flips[i] else piece)
     return torch.cat(pieces).contiguous()
+
+
+# -------------------------------------------------------------------------------------------------------- autoaugment
+def draw_autoaugment(augment: Augment, num_frames: int, rng: torch.Generator) -> Int64[Tensor, " f"]:
+    """Seeds (F,) of AutoAugment's own draws; F = num_frames if anything is drawn per frame, 1 if not, 0 without it."""
+    count = num_frames if augment.per_frame != "none" else 1
+    return torch.randint(2**62, (count if augment.autoaugment else 0,), generator=rng)
+
+
+def autoaugment(frames: UInt8[Tensor, "t c s s"], seeds: Int64[Tensor, " f"]) -> UInt8[Tensor, "t c s s"]:
+    """Torchvision's AutoAugment; one seed is one sub-policy for all frames, none leaves them as they are."""
+    groups = frames.unsqueeze(1) if len(seeds) > 1 else frames.unsqueeze(0)
+    changed = []
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+        for group, seed in zip(groups, seeds.tolist(), strict=False):
+            torch.default_generator.manual_seed(seed)
+            changed.append(_AUTOAUGMENT(group))
+    return torch.cat(changed) if changed else frames
 
 
 # --------------------------------------------------------------------------------------------------------- photometry

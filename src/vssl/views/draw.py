@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from vssl.seeds import seeded
 from vssl.types import Key, VideoMeta
-from vssl.views.augment import cut, draw_geometry, draw_photometry
+from vssl.views.augment import autoaugment, cut, draw_autoaugment, draw_geometry, draw_photometry
 from vssl.views.plan import Plan, View
 
 
@@ -18,12 +19,14 @@ class Drawn(NamedTuple):
     flips: list[Tensor]
     """Per row (T or 1,) bool."""
     photometry: dict[str, Tensor]
+    policies: list[Tensor]
+    """Per row (T, 1 or 0,) seeds of AutoAugment."""
 
 
 def draw(views: dict[str, View], plan: Plan, meta: VideoMeta, *, seed: int, key: Key) -> dict[str, Drawn]:
     """Draw every view. Every (seed, key, view, row) has its own generators: one more view shifts no other.
 
-    A view that is `like` another takes over that view's boxes and flips and has no photometry.
+    A view that is `like` another takes over that view's boxes and flips and has no photometry and no AutoAugment.
     """
     at = (seed, key.epoch, key.row, key.copy)
     drawn: dict[str, Drawn] = {}
@@ -44,18 +47,25 @@ def draw(views: dict[str, View], plan: Plan, meta: VideoMeta, *, seed: int, key:
         ]
         rngs = [seeded(*at, "photometry", name, v) for v in range(rows)]
         colors = draw_photometry(view.augment, num_frames, rngs)
-        drawn[name] = Drawn([boxes for boxes, _ in geometry], [flips for _, flips in geometry], colors)
+        policies = [
+            draw_autoaugment(view.augment[v % len(view.augment)], num_frames, seeded(*at, "autoaugment", name, v))
+            for v in range(rows)
+        ]
+        drawn[name] = Drawn([boxes for boxes, _ in geometry], [flips for _, flips in geometry], colors, policies)
     for name, view in views.items():
         if view.like is not None:
             source, rows = drawn[view.like], plan.views[name].shape[0]
             picks = [v * len(source.boxes) // rows for v in range(rows)]
-            drawn[name] = Drawn([source.boxes[i] for i in picks], [source.flips[i] for i in picks], {})
+            none = [torch.zeros(0).long()] * rows
+            drawn[name] = Drawn([source.boxes[i] for i in picks], [source.flips[i] for i in picks], {}, none)
     return drawn
 
 
 def crop(frames: Tensor, where: Tensor, view: View, drawn: Drawn) -> list[Tensor]:
     """Cut the V rows of a view: `frames` (n, 3, h, w) uint8, `where` (V, T) rows of it; V times (T, 3, S, S) uint8."""
     return [
-        cut(frames, where[v], boxes, flips, view.size, view.augment[v % len(view.augment)].interpolation)
-        for v, (boxes, flips) in enumerate(zip(drawn.boxes, drawn.flips, strict=True))
+        autoaugment(
+            cut(frames, where[v], boxes, flips, view.size, view.augment[v % len(view.augment)].interpolation), seeds
+        )
+        for v, (boxes, flips, seeds) in enumerate(zip(drawn.boxes, drawn.flips, drawn.policies, strict=True))
     ]

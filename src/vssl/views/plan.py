@@ -56,6 +56,6 @@ class Recipe(NamedTuple):
     images: int = 0
     """Labelled images per video for co-training; 0: none."""
     image_view: View | None = None
-    """How a labelled image is cut; it has no photometry."""
+    """How a labelled image is cut, and whether AutoAugment follows; it has no photometry."""
     image_classes: int = 0
     """Classes that the method's classifier has."""

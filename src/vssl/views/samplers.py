@@ -101,7 +101,9 @@ class PacedClips:
         frames: T, a multiple of `segments`.
         paces: R; r is uniform in 1..R.
         segments: S.
-        distinct: No two clips share pace or segment (auxSKD's student and teacher).
+        pace_across: "independent" draws the clips' paces independently, "different" such that no two clips share one
+            (auxSKD's student and teacher), "same" once for all.
+        segment_across: The same for the segments.
         inclusive_end: The segment includes the position after it (official code: 5, 5, 5, 4 positions); False: exact.
         lookahead: c; the official code has 1 in VSPP and 3 in auxSKD.
         wrap: "code" as above; "clamp" starts early enough never to wrap where the video is long enough.
@@ -112,7 +114,8 @@ class PacedClips:
     frames: int = 16
     paces: int = 4
     segments: int = 4
-    distinct: bool = False
+    pace_across: Literal["independent", "different", "same"] = "independent"
+    segment_across: Literal["independent", "different", "same"] = "independent"
     inclusive_end: bool = True
     lookahead: int = 1
     wrap: Literal["code", "clamp"] = "code"
@@ -127,8 +130,12 @@ class PacedClips:
             )
         if self.exclude_natural_pace and self.paces < 2:
             raise UserError(f"paces={self.paces}", "without the natural pace at least 2 are needed", "Try paces=4.")
-        if self.distinct and self.clips > min(self.paces - self.exclude_natural_pace, self.segments):
-            raise UserError(f"clips={self.clips}", "distinct clips need as many paces and segments", "Try clips=2.")
+        for name, across, count in (
+            ("paces", self.pace_across, self.paces - self.exclude_natural_pace),
+            ("segments", self.segment_across, self.segments),
+        ):
+            if across == "different" and self.clips > count:
+                raise UserError(f"clips={self.clips}", f"there are {count} different {name}", f"Try clips={count}.")
 
     def accepts(self, meta: VideoMeta) -> bool:
         """Every video with a frame will do."""
@@ -137,15 +144,16 @@ class PacedClips:
     def __call__(self, meta: VideoMeta, rng: torch.Generator) -> Plan:
         """Draw pace, segment and start of every clip."""
         lowest = int(self.exclude_natural_pace)
-        pace = lowest + self._labels(self.paces - lowest, rng)
-        segment = self._labels(self.segments, rng)
+        pace = lowest + self._labels(self.paces - lowest, self.pace_across, rng)
+        segment = self._labels(self.segments, self.segment_across, rng)
         clips = [self._clip(int(r) + 1, int(j), meta.num_frames, rng) for r, j in zip(pace, segment, strict=True)]
         return Plan({"clips": torch.stack(clips)}, {"pace": pace, "segment": segment})
 
-    def _labels(self, count: int, rng: torch.Generator) -> torch.Tensor:
-        if self.distinct:
+    def _labels(self, count: int, across: str, rng: torch.Generator) -> torch.Tensor:
+        if across == "different":
             return torch.randperm(count, generator=rng)[: self.clips]
-        return torch.randint(count, (self.clips,), generator=rng)
+        labels = torch.randint(count, (self.clips,), generator=rng)
+        return labels if across == "independent" else labels[:1].repeat(self.clips)
 
     def _clip(self, pace: int, segment: int, num_frames: int, rng: torch.Generator) -> torch.Tensor:
         span = sum(self.strides(pace, segment)[1:]) if self.wrap == "clamp" else self.frames

@@ -7,9 +7,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from torch import nn
-from torch.utils.data import default_collate
 
-from support.runs import moclr, trained, vito, vito_predictor
+from support.runs import batch_of, moclr, trained, vito, vito_predictor
 from vssl import VideoDataModule
 from vssl.backbones import ImageBackbone
 from vssl.heads import mlp
@@ -20,12 +19,6 @@ from vssl.types import Key
 from vssl.views import WindowFrames
 
 MOVING = Optim(name="sgd", lr=0.5, weight_decay=0.0, schedule="constant", unit="step")
-
-
-def batch_of(method, manifest, epoch=0, rows=8):
-    data = VideoDataModule(str(manifest), recipe=method.recipe, batch_size=rows, num_workers=0)
-    dataset = data.train_dataloader().dataset
-    return default_collate([dataset[Key(epoch, int(row), 0, i)] for i, row in enumerate(data.rows[:rows])])
 
 
 def randomise_attention(method):

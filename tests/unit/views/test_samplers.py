@@ -92,18 +92,34 @@ def test_labels_are_uniform_and_say_what_the_clip_does():
     assert np.abs(counts - 250).max() < 5 * sigma
 
 
-def test_distinct_clips_share_neither_pace_nor_segment():
-    sampler = PacedClips(clips=2, distinct=True, lookahead=3)
+def test_different_clips_share_neither_pace_nor_segment():
+    """auxskd.md 10, check 5: 12,000 samples."""
+    sampler = PacedClips(clips=2, pace_across="different", segment_across="different", lookahead=3)
     pairs = {"pace": np.zeros((4, 4)), "segment": np.zeros((4, 4))}
-    for i in range(6000):
-        targets = sampler(meta(200), seeded("distinct", i)).targets
+    starts = np.zeros((12_000, 2))
+    for i in range(12_000):
+        plan = sampler(meta(200), seeded("distinct", i))
+        targets, starts[i] = plan.targets, plan.views["clips"][:, 0]
         for name, table in pairs.items():
             first, second = targets[name].tolist()
             assert first != second
             table[first, second] += 1
-    sigma = np.sqrt(6000 / 12 * (11 / 12))
+    sigma = np.sqrt(12_000 / 12 * (11 / 12))
     for table in pairs.values():
-        assert np.abs(table[~np.eye(4, dtype=bool)] - 500).max() < 5 * sigma
+        assert np.abs(table[~np.eye(4, dtype=bool)] - 1000).max() < 5 * sigma
+    assert (starts.min(), starts.max()) == (0, 200 - 16 - 1)  # U{1..N-16}, 1-based, for both
+    assert abs(np.corrcoef(starts.T)[0, 1]) < 5 / np.sqrt(12_000)  # independent: they may lie far apart
+
+
+@pytest.mark.parametrize(("pace", "segment"), [("same", "different"), ("different", "same"), ("independent", "same")])
+def test_pace_and_segment_across_the_clips_are_set_apart(pace, segment):
+    sampler = PacedClips(clips=2, pace_across=pace, segment_across=segment)
+    drawn = [sampler(meta(200), seeded("across", i)).targets for i in range(400)]
+    for name, across in (("pace", pace), ("segment", segment)):
+        equal = np.mean([targets[name][0].item() == targets[name][1].item() for targets in drawn])
+        low, high = {"same": (1.0, 1.0), "different": (0.0, 0.0), "independent": (0.14, 0.36)}[across]
+        assert low <= equal <= high  # 0.25 +- 5 sigma
+        assert {int(targets[name][0]) for targets in drawn} == {0, 1, 2, 3}
 
 
 def test_clamp_never_wraps_where_the_video_is_long_enough():
@@ -231,7 +247,8 @@ def test_plans_are_legal_and_replayable(sampler, num_frames, seed):
     ("settings", "says"),
     [
         ({"frames": 18}, r"frames=18: must be a multiple of segments=4\. Try frames=16\."),
-        ({"clips": 5, "distinct": True}, r"clips=5: distinct clips"),
+        ({"clips": 5, "pace_across": "different"}, r"clips=5: there are 4 different paces\. Try clips=4\."),
+        ({"clips": 3, "segments": 2, "segment_across": "different"}, r"clips=3: there are 2 different segments"),
         ({"paces": 1, "exclude_natural_pace": True}, r"paces=1: without the natural pace"),
         ({"frames": 0}, r"frames=0: must be positive"),
     ],
