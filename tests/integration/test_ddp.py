@@ -28,11 +28,12 @@ pytestmark = pytest.mark.slow
 
 def _rank(_, world, build, manifest, gather_off, steps=8):
     if gather_off:
-        from vssl.methods import auxskd, iboot, rspnet, targets, vito, vivi
+        from vssl.methods import auxskd, critics, iboot, rspnet, targets, vito, vivi
 
         for module in (auxskd, iboot, rspnet, targets, vito):
             module.gather = lambda x: (x.detach(), 0)
-        vivi.gather_with_gradient = lambda x: (x, 0)
+        for module in (critics, vivi):
+            module.gather_with_gradient = lambda x: (x, 0)
     return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp", steps=steps)
 
 

@@ -118,7 +118,7 @@ def trained_encoder(args: argparse.Namespace, path: Path, protocol: "Protocol", 
     Raises:
         UserError: the checkpoint is missing, unsafe or broken.
     """
-    from vssl import checkpoint
+    from vssl import checkpoint, staged
     from vssl.evaluate.encoder import Encoder, plain, pretraining
     from vssl.evaluate.features import card_of
     from vssl.evaluate.result import FOLDER, TRAINED
@@ -127,14 +127,15 @@ def trained_encoder(args: argparse.Namespace, path: Path, protocol: "Protocol", 
     backbone = checkpoint.load_backbone(path, trust_imports=args.trust_imports)
     file = checkpoint.resolve(path).resolve()
     home = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-    same = info.seen is not None and info.seen["dataset"] == manifest.dataset
-    own = int(info.seen["split"]) if same and info.seen else 1
-    method = info.method.rpartition(".")[2]
+    records = [] if info.seen is None else [info.seen, *filter(None, info.seen.get("earlier", ()))]
+    own = next((int(seen["split"]) for seen in records if seen["dataset"] == manifest.dataset), 1)
+    names = [*(phase["method"] for phase in info.phases), info.method]
+    method = "+".join(name.rpartition(".")[2] for name in names)
     place = Path(args.out) if args.out else home
     return Encoder(
         kind=TRAINED,
         name=method,
-        run=home.name if file.parent.name == "checkpoints" else file.stem,
+        run=staged.name_of(home) if file.parent.name == "checkpoints" else file.stem,
         folder=place / FOLDER,
         features=None if args.no_cache else Path(args.cache) if args.cache else place / "features",
         backbone=backbone,

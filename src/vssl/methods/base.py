@@ -43,6 +43,8 @@ class Method(LightningModule, ABC):
         super().__init__()
         self.backbone = backbone
         self.optim = optim
+        self.phases: list[dict[str, Any]] = []
+        """Runs before this one, first to last, whose backbone this one started from (`vssl.initialise`)."""
 
     @abstractmethod
     def step(self, batch: Batch) -> StepOutput:
@@ -55,6 +57,11 @@ class Method(LightningModule, ABC):
     def frozen(self) -> dict[str, dict[str, Any]]:
         """Frozen encoders the method learns from, name -> spec: checkpoints name them, evaluation shows them too."""
         return {}
+
+    def restart_teachers(self) -> None:
+        """Called once the backbone was initialised from another run: every teacher starts as its student's copy."""
+        for ema, student in self.teachers():
+            ema.restart(student)
 
     def pictures(self, batch: Batch) -> dict[str, Float[Tensor, "rows columns 3 h w"]]:  # noqa: ARG002  # a hook
         """Sheets in [0, 1] that TensorBoard shows under these names; called in eval mode, without gradient."""
@@ -119,15 +126,21 @@ class Method(LightningModule, ABC):
         budget = {"videos_seen": videos, "clips_seen": videos * data.clips_per_video, **ours.get("budget", {})}
         if self.frozen():
             budget["frozen"] = ", ".join(self.frozen())
+        earlier = {"earlier": [phase["seen"] for phase in self.phases]} if self.phases else {}
         checkpoint["vssl"] = {
             "schema": 1,
-            "seen": data.seen,
-            "budget": budget,
+            "seen": data.seen | earlier,
+            "budget": _total(budget, self.phases[-1]["budget"]) if self.phases else budget,
+            "phases": self.phases,
             "method": f"{type(self).__module__}.{type(self).__qualname__}",
             "backbone": self.backbone.spec(),
             "prefix": "backbone.",
             "frozen": self.frozen(),
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A resumed run knows where it had started from."""
+        self.phases = checkpoint["vssl"].get("phases", [])
 
     # ------------------------------------------------------------------------------------------- where training stands
     @property
@@ -168,6 +181,12 @@ class Method(LightningModule, ABC):
         if data is None:
             raise UserError("trainer.fit", "schedules need the datamodule", "Pass datamodule=VideoDataModule(...).")
         return data
+
+
+def _total(own: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """What this run and those before it spent; what only they say (labels used) stays said."""
+    summed = {k: own[k] + before[k] for k in ("videos_seen", "clips_seen", "hours") if k in own and k in before}
+    return before | own | summed
 
 
 def _as_after_the_last_batch(loop: dict[str, Any]) -> None:
