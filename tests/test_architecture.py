@@ -69,9 +69,8 @@ def test_no_drawer_for_everything():
 
 
 LIGHT = [["--help"], ["--version"], ["methods"], ["backbones"]]
-LIGHT += [
-    [command, "--help"] for command in ("fit", "data", "evaluate", "import", "compare", "diff", "methods", "backbones")
-]
+WORDS = ("fit", "data", "evaluate", "features", "import", "compare", "diff", "methods", "backbones")
+LIGHT += [[command, "--help"] for command in WORDS]
 LIGHT += [["data", sub, "--help"] for sub in ("index", "check", "shots", "toy", "curate", "subset")]
 HEAVY = {"torch", "torchvision", "lightning", "jsonargparse", "timm", "pytorchvideo", "av", "pyarrow"}
 

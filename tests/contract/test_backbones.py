@@ -38,7 +38,10 @@ CASES = [
     image("mobilenetv2_100", 5, model_kwargs={"pad_type": "same"}),
     image("swin_tiny_patch4_window7_224", 4, size=64, model_kwargs={"strict_img_size": False}),
     image("vit_tiny_patch16_224", 3, size=64, model_kwargs={"dynamic_img_size": True}),
-    *[Case("VideoBackbone", {"name": name}, ((6 + 2 * (name in LONG), 48), (9, 32)), 5) for name in VIDEO_NAMES],
+    *[
+        Case("VideoBackbone", {"name": name}, ((6 + 2 * (name in LONG), 48), (9, 32)), 5 - name.startswith("mvit"))
+        for name in VIDEO_NAMES
+    ],
     Case("TinyImage", {"width": 4}, ((1, 24), (3, 32)), 4, keeps_frames=True),
     Case("TinyImage", {"width": [4, 6, 8, 8], "norm": "group"}, ((1, 24), (3, 32)), 4, keeps_frames=True),
     Case("TinyVideo", {"width": 4}, ((4, 24), (6, 32)), 3),
@@ -48,7 +51,7 @@ CASES = [
 ]
 NUM_BACKBONES = 6
 # the rest of the big ones differ from one that stays by its settings alone
-SLOW = {"c2d_r50", "i3d_r50", "r2plus1d_r50", "csn_r101", "x3d_xs", "x3d_s", "s3dg"}
+SLOW = {"c2d_r50", "i3d_r50", "r2plus1d_r50", "csn_r101", "x3d_xs", "x3d_s", "s3dg", "mvit_base_16x4"}
 PARAMS = [pytest.param(c, id=str(c), marks=[pytest.mark.slow] * (c.init_args.get("name") in SLOW)) for c in CASES]
 
 

@@ -3,7 +3,20 @@
 import pytest
 
 from support.ranks import run_ranks
-from support.runs import auxskd, difference, moclr, trained, vito, vito_predictor, vivi_ex2, vivi_rot, vspp
+from support.runs import (
+    auxskd,
+    difference,
+    moclr,
+    rspnet,
+    trained,
+    vcop_without_dropout,
+    videopace,
+    vito,
+    vito_predictor,
+    vivi_ex2,
+    vivi_rot,
+    vspp,
+)
 from vssl.methods.auxskd import AuxSKD
 
 LIMIT = 1e-6
@@ -13,18 +26,29 @@ pytestmark = pytest.mark.slow
 def _rank(_, world, build, manifest, gather_off, steps=8):
     if gather_off:
         import vssl.methods.auxskd
+        import vssl.methods.rspnet
         import vssl.methods.vito
         import vssl.methods.vivi
 
-        vssl.methods.auxskd.gather = lambda x: (x.detach(), 0)
-        vssl.methods.vito.gather = lambda x: (x.detach(), 0)
+        for module in (vssl.methods.auxskd, vssl.methods.rspnet, vssl.methods.vito):
+            module.gather = lambda x: (x.detach(), 0)
         vssl.methods.vivi.gather_with_gradient = lambda x: (x, 0)
     return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp", steps=steps)
 
 
 # MoCLR's small run has a unit at its kink: rounding of 2e-7 after 4 steps is 2e-4 after 8. Mining in VIVI-Ex can hang
 # on the last bit and then part two runs: its gradients are compared in test_gather.py.
-STEPS = {vito: 8, vito_predictor: 8, moclr: 4, vspp: 8, vivi_ex2: 8, vivi_rot: 8}
+STEPS = {
+    vito: 8,
+    vito_predictor: 8,
+    moclr: 4,
+    vspp: 8,
+    vivi_ex2: 8,
+    vivi_rot: 8,
+    videopace: 4,
+    vcop_without_dropout: 4,
+    rspnet: 6,
+}
 
 
 @pytest.mark.parametrize(("build", "steps"), STEPS.items())
@@ -37,7 +61,7 @@ def test_two_processes_equal_one(build, steps, toy_manifest):
     assert difference(alone, start) > 1000 * LIMIT  # training moves the weights: the equality is not an empty one
 
 
-@pytest.mark.parametrize(("build", "at_least"), [(vito, 1e-2), (vivi_ex2, 1e-3)])
+@pytest.mark.parametrize(("build", "at_least"), [(vito, 1e-2), (vivi_ex2, 1e-3), (rspnet, 1e-2)])
 def test_without_the_gather_they_differ(build, at_least, toy_manifest):
     alone = trained(build, toy_manifest, exact_norms=True)
     first, _ = run_ranks(_rank, build, str(toy_manifest), True)

@@ -13,13 +13,17 @@ from torch.utils.data import default_collate
 from vssl import VideoDataModule
 from vssl.backbones.base import Backbone, Input
 from vssl.backbones.tiny import TinyImage, TinyVideo
+from vssl.ema import Momentum
 from vssl.methods.auxskd import VIEWS, AuxSKD
+from vssl.methods.rspnet import RSPNet
+from vssl.methods.vcop import VCOP
+from vssl.methods.videopace import VideoPace
 from vssl.methods.vito import VITO, ByolAugment, Projector
 from vssl.methods.vivi import VIVI, Critic, Triplet
 from vssl.methods.vspp import VSPP
 from vssl.optim import Optim
 from vssl.types import Batch, Key
-from vssl.views import Augment, PacedClips, Shots, WindowFrames
+from vssl.views import Augment, PacedClips, Shots, ShuffledClips, SpeedPairs, WholePace, WindowFrames
 
 SGD = Optim(name="sgd", lr=0.1, weight_decay=1e-4, schedule="cosine", warmup=2, unit="step")
 
@@ -44,8 +48,8 @@ def tiny_video():
     return TinyVideo(4, light=True, stem="difference", size=24, frames=8)
 
 
-def vspp(optim=SGD):
-    return VSPP(tiny_video(), views=PacedClips(frames=8), augment=PACED, optim=optim)
+def vspp(optim=SGD, **variant):
+    return VSPP(tiny_video(), views=PacedClips(frames=8), augment=PACED, optim=optim, **variant)
 
 
 def auxskd(optim=SGD, kind=AuxSKD, **variant):
@@ -94,8 +98,37 @@ def vivi_order(optim=SGD):
     return vivi(optim, video_loss="order", pooling="attention")
 
 
+def videopace(optim=SGD):
+    return VideoPace(tiny_video(), views=WholePace(frames=8), optim=optim, augment=Augment(jitter=0.8))
+
+
+def vcop(optim=SGD, dropout=0.5):
+    views = ShuffledClips(frames=8, gap=4)
+    return VCOP(tiny_video(), views=views, augment=Augment(), optim=optim, hidden=16, dropout=dropout)
+
+
+def vcop_without_dropout():
+    return vcop(dropout=0.0)  # which units it drops depends on the rank
+
+
+def rspnet(optim=SGD):
+    momentum = Momentum(0.9, "constant")
+    return RSPNet(tiny_video(), views=SpeedPairs(frames=8), optim=optim, out=8, bank_size=32, momentum=momentum)
+
+
+def vspp_speed_alone():
+    return vspp(heads="speed")
+
+
+def vspp_segment_alone():
+    return vspp(heads="segment")
+
+
 BUILDERS = {
     "vssl.methods.auxskd.AuxSKD": auxskd,
+    "vssl.methods.rspnet.RSPNet": rspnet,
+    "vssl.methods.vcop.VCOP": vcop,
+    "vssl.methods.videopace.VideoPace": videopace,
     "vssl.methods.vito.VITO": vito,
     "vssl.methods.vivi.VIVI": vivi,
     "vssl.methods.vspp.VSPP": vspp,
@@ -108,6 +141,8 @@ VARIANTS = {
     "VIVI-Ex(4), order, attention": vivi_order,
     "auxSKD with the pretext": auxskd_joint,
     "auxSKD, no predictor": auxskd_without_predictor,
+    "VSPP, speed alone": vspp_speed_alone,
+    "VSPP, segment alone": vspp_segment_alone,
 }
 """More settings that keep the same promises."""
 

@@ -1,4 +1,4 @@
-"""The small networks of VCOP's line of work against the numbers of auxskd.md 4.1, 9 and 10; S3D-G's gates."""
+"""The small networks of VCOP's line of work against the numbers of auxskd.md 4.1, 9 and 10; S3D-G's gates; MViT."""
 
 from math import prod
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vssl.backbones import VideoBackbone
-from vssl.backbones.video import _Gate
+from vssl.backbones.video import _Gate, _trunk
 
 # (mean over both samples, length of sample 0, its first four entries), each network's backbone in train mode
 PARITY = {
@@ -105,3 +105,28 @@ def test_every_separable_convolution_of_s3dg_is_gated() -> None:
         share = torch.sigmoid(gate.linear.weight @ x[row].mean(dim=(1, 2, 3)) + gate.linear.bias)
         torch.testing.assert_close(gate(x)[row], x[row] * share[:, None, None, None])
     assert not torch.allclose(gate(x), x * gate.linear(x.mean(dim=(2, 3, 4))).sigmoid()[:1, :, None, None, None])
+
+
+@pytest.mark.slow
+def test_mvit_is_the_librarys_network_on_maps() -> None:
+    torch.manual_seed(0)
+    library, scales = _trunk("mvit_base_16x4")
+    library.eval()
+    library.head = None
+    positions = library.cls_positional_encoding
+    for position in (positions.pos_embed_spatial, positions.pos_embed_temporal):
+        nn.init.normal_(position)
+    trunk = nn.Sequential(*(nn.Sequential(*parts) for parts in scales))
+    x = torch.rand(1, 3, 16, 224, 224)
+    with torch.no_grad():
+        tokens, deep = library(x), trunk(x)
+        assert deep.shape == (1, 768, 8, 7, 7)
+        torch.testing.assert_close(deep.flatten(2).transpose(1, 2), tokens, rtol=1e-4, atol=1e-4)
+        nn.init.zeros_(positions.pos_embed_temporal)
+        assert not torch.allclose(trunk(x), deep, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_slow_r50_keeps_its_frames() -> None:
+    with torch.no_grad():
+        assert VideoBackbone("slow_r50").maps(torch.rand(1, 8, 3, 224, 224))[0].shape == (1, 2048, 8, 7, 7)

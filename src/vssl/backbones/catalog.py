@@ -24,7 +24,17 @@ MODULES = {
 
 TORCHVISION = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "s3dg")
 VCOP = ("r2plus1d_vcop", "r3d_vcop", "c3d_bn")
-PYTORCHVIDEO = ("slow_r50", "c2d_r50", "i3d_r50", "r2plus1d_r50", "csn_r101", "x3d_xs", "x3d_s", "x3d_m")
+PYTORCHVIDEO = (
+    "slow_r50",
+    "c2d_r50",
+    "i3d_r50",
+    "r2plus1d_r50",
+    "csn_r101",
+    "x3d_xs",
+    "x3d_s",
+    "x3d_m",
+    "mvit_base_16x4",
+)
 
 _NOTES = {
     "ImageBackbone": "any timm model with feature maps: name=resnet50, swin_tiny_patch4_window7_224, ...",

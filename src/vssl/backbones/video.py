@@ -13,8 +13,9 @@ import torchvision.models.video as torchvision_video
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.video.s3d import TemporalSeparableConv
+from torchvision.ops.misc import Conv3dNormActivation
 
-from vssl.backbones import vcop
+from vssl.backbones import mvit, vcop
 from vssl.backbones.base import Backbone, Input
 from vssl.backbones.catalog import PYTORCHVIDEO, TORCHVISION, VCOP
 from vssl.backbones.parts import as_floats, deepest, triple, whole
@@ -68,6 +69,7 @@ _NETS = {
     "x3d_xs": _Net(_X3D, _slowfast(160, 4, 12)),
     "x3d_s": _Net(_X3D, _slowfast(160, 13, 6)),
     "x3d_m": _Net(_X3D, _slowfast(224, 16, 5)),
+    "mvit_base_16x4": _Net((192, 384, 768, 768), _slowfast(224, 16, 4)),
 }
 
 
@@ -77,7 +79,8 @@ class VideoBackbone(Backbone):
     Args:
         name: r3d_18, mc3_18, r2plus1d_18, s3d, s3dg (torchvision; s3dg is its s3d with feature gating);
             r2plus1d_vcop, r3d_vcop, c3d_bn (ours); slow_r50, c2d_r50, i3d_r50, r2plus1d_r50, csn_r101, x3d_xs,
-            x3d_s, x3d_m (pytorchvideo; x3d with its conv5, 432 wide, as part of the last scale).
+            x3d_s, x3d_m (pytorchvideo; x3d with its conv5, 432 wide, as part of the last scale),
+            mvit_base_16x4 (pytorchvideo, without class token).
         weights: Local state-dict file in the library's layout or saved from this encoder; None: random. Loaded
             strictly (a classifier is ignored). Never downloaded, and not part of `spec()`.
         size: Side of the crop it wants; None: the published model's, as for the next four.
@@ -125,7 +128,7 @@ class VideoBackbone(Backbone):
             self._load(weights)
 
     def maps(self, x: Float[Tensor, "n t 3 h w"], last: int = 1) -> tuple[Tensor, ...]:
-        """Feature maps of the last `last` scales of five: stem, then the four stages."""
+        """Feature maps of the last `last` scales of five: stem, then the four stages (mvit: four stages)."""
         net = _NETS[self.name]
         if x.shape[1] < net.min_frames or min(x.shape[3:]) < net.min_size:
             clip = "x".join(str(side) for side in (x.shape[1], *x.shape[3:]))
@@ -172,6 +175,9 @@ def _trunk(name: str) -> tuple[nn.Module, list[list[nn.Module]]]:
             return net, [parts[:1], parts[1:4], parts[4:7], parts[7:13], parts[13:]]
         return net, [[net.stem], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
     assert name in PYTORCHVIDEO
+    if name == "mvit_base_16x4":
+        net = _pytorchvideo().mvit_base_16x4(pretrained=False, cls_embed_on=False)
+        return net, mvit.scales(net)
     net = getattr(_pytorchvideo(), name)(pretrained=False)
     _use_silu(net)
     scales = [[]]
@@ -199,7 +205,9 @@ class _Gate(nn.Module):
 
 def _add_gates(net: nn.Module) -> None:
     for conv in [module for module in net.modules() if isinstance(module, TemporalSeparableConv)]:
-        conv.append(_Gate(conv[-1].out_channels))
+        across = conv[1]
+        assert isinstance(across, Conv3dNormActivation)
+        conv.append(_Gate(across.out_channels))
 
 
 def _use_silu(net: nn.Module) -> None:

@@ -10,7 +10,8 @@ from vssl.errors import UserError, user_error
 COMMANDS = {
     "fit": ("vssl.cli.fit", "pretrain a method from configuration files"),
     "data": ("vssl.cli.data", "index videos into a manifest, check one, generate the toy world"),
-    "evaluate": ("vssl.cli.evaluate", "score a frozen encoder under a named protocol"),
+    "evaluate": ("vssl.cli.evaluate", "score a frozen encoder under named protocols"),
+    "features": ("vssl.cli.features", "write a frozen encoder's features to a file"),
     "import": ("vssl.cli.importing", "turn weights from elsewhere into a checkpoint to evaluate"),
     "compare": ("vssl.cli.compare", "print the table that compares runs, write the report"),
     "diff": ("vssl.cli.diff", "what differs between two runs, by likely effect"),

@@ -1,5 +1,6 @@
 """An encoder under evaluation, and what is said of it in its results."""
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -12,10 +13,12 @@ from typing import Any
 import torch
 
 from vssl.backbones.base import Backbone, Input
-from vssl.evaluate.protocol import Protocol
-from vssl.evaluate.result import TRAINED, key
+from vssl.evaluate.protocol import NORMAL, Protocol
+from vssl.evaluate.result import RANDOM, TRAINED, key
 
 _PACKAGES = ("vssl", "torchvision", "numpy", "av", "torchcodec")
+_FORMAT = 1
+"""Of kept features; raised when the same weights and views would give other numbers."""
 
 
 @dataclass
@@ -37,11 +40,23 @@ class Encoder:
     pretraining: dict[str, Any] = field(default_factory=dict)
     seen: dict[str, Any] | None = None
     splits: list[int] = field(default_factory=list)
+    features: Path | None = None
+    """Where its features are kept; None: only in memory."""
+    weights: str = field(init=False)
+    """Hash of the weights as given: a random control's norms are set later, by a rule that its column's key holds."""
 
-    @property
-    def column(self) -> str:
-        """Names the features: equal for what would compute the same numbers."""
-        return f"{self.name} {key(**self._identity())}"
+    def __post_init__(self) -> None:
+        self.weights = _hash(self.backbone)
+
+    def column(self, protocol: Protocol, variant: str, *, manifest: str) -> str:
+        """Names a table of features: equal for what would compute the same numbers."""
+        views = {name: value for name, value in protocol.fields.items() if name.startswith("views.")}
+        views["views.variants"] = NORMAL if self.card.frames == 1 else variant  # one frame has no order and no pace
+        decides = {"views": views, "card": self.card._asdict(), "manifest": manifest, "spec": self.spec}
+        if self.kind == RANDOM:
+            decides["calibration"] = protocol["controls.calibration"]
+        name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.+=") else "_" for c in self.name)
+        return f"{name}-{views['views.variants']}-{key(format=_FORMAT, weights=self.weights, **decides)}"
 
     def key(self, protocol: Protocol, *, manifest: str, split: int, label: str) -> str:
         """Hash of all that decides a score."""
@@ -84,6 +99,14 @@ def environment(**more: Any) -> dict[str, Any]:
     found = {name: _version(name) for name in _PACKAGES}
     system = {"python": platform.python_version(), "machine": platform.machine(), "torch": torch.__version__}
     return system | found | more
+
+
+def _hash(backbone: Backbone) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(backbone.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def plain(value: Any) -> Any:

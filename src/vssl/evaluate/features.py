@@ -3,12 +3,12 @@
 B videos of a batch, V clips per video, T frames, D feature width, n videos whose features were computed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from vssl.backbones.base import Backbone, Input
 from vssl.errors import UserError
 from vssl.evaluate.protocol import Protocol
+from vssl.seeds import seeded
 from vssl.views.augment import center
 from vssl.views.plan import Recipe, View
 from vssl.views.samplers import UniformClips
@@ -23,6 +24,10 @@ from vssl.views.samplers import UniformClips
 VIEW = "clips"
 CLIPS_AT_ONCE = 16
 """Clips per forward pass: bounds the memory."""
+SHARD = 256
+"""Videos after which features are handed on, to be kept."""
+
+Order = Literal["normal", "frozen", "shuffled", "reversed"]
 
 
 class Lost(NamedTuple):
@@ -33,13 +38,21 @@ class Lost(NamedTuple):
     reason: str
 
 
+class Column(NamedTuple):
+    """One table of features: an encoder, its input, and the order of the frames it is shown."""
+
+    backbone: Backbone
+    card: Input
+    order: Order = "normal"
+
+
 class Features(NamedTuple):
-    """What `extract` found."""
+    """Features of one column, of all videos or of some."""
 
     rows: np.ndarray
     """(n,) int64 rows of the manifest, ascending."""
-    values: dict[str, np.ndarray]
-    """Encoder name -> (n, D) float32, mean over clips."""
+    values: np.ndarray
+    """(n, D) float32, mean over clips."""
     lost: list[Lost]
 
 
@@ -58,24 +71,23 @@ def card_of(protocol: Protocol, backbone: Backbone) -> Input:
     )
 
 
-def recipe(protocol: Protocol, card: Input, *, clips: int | None = None) -> Recipe:
+def recipe(protocol: Protocol, card: Input, *, clips: int | None = None, pace: int = 1) -> Recipe:
     """Which frames the protocol looks at and how they are cut; `clips` overrides the protocol's number."""
     num_clips = protocol["views.clips"] if clips is None else clips
-    sampler = UniformClips(clips=num_clips, frames=card.frames, stride=card.stride)
+    sampler = UniformClips(clips=num_clips, frames=card.frames, stride=card.stride * pace)
     augment = center(protocol["views.crop_fraction"])
     return Recipe(sampler, {VIEW: View((augment,), card.size, card.mean, card.std)})
 
 
-def extract(
-    encoders: Mapping[str, Backbone],
+def stream(
+    columns: Mapping[str, Column],
     *,
-    cards: Mapping[str, Input],
     loader: Iterable[Any],
     num_videos: int,
     device: str = "cpu",
     console: Console | None = None,
-) -> Features:
-    """Mean-over-clips features of every encoder, each video decoded once.
+) -> Iterator[dict[str, Features]]:
+    """Mean-over-clips features of every column, each video decoded once; yields after every `SHARD` videos or so.
 
     `loader` yields (batch or None, failures); a batch has `views["clips"]` (B, V, T, 3, H, W) uint8 and `row` (B,); a
     failure has `row`, `path` and `reason`. All encoders see the same pixels, each normalised as its own card says; so
@@ -85,23 +97,62 @@ def extract(
     Raises:
         UserError: an encoder yields features that are not finite.
     """
-    assert len({(card.size, card.frames, card.stride) for card in cards.values()}) == 1
-    parts: dict[str, list[Tensor]] = {name: [] for name in encoders}
+    assert len({(c.card.size, c.card.frames, c.card.stride) for c in columns.values()}) == 1
+    parts: dict[str, list[Tensor]] = {name: [] for name in columns}
     rows: list[Tensor] = []
     lost: list[Lost] = []
-    for encoder in encoders.values():
-        encoder.to(device).eval()
-    with Progress(console=console, transient=True) as progress, torch.inference_mode():
-        task = progress.add_task(f"features of {len(encoders)} encoders", total=num_videos)
+    pending = 0
+    for column in columns.values():
+        column.backbone.to(device).eval()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"features: {len(columns)} columns", total=num_videos)
         for batch, failures in loader:
             lost += [Lost(int(f.row), str(f.path), str(f.reason)) for f in failures]
             if batch is not None:
                 rows.append(batch.row.cpu())
-                pixels = batch.views[VIEW]
-                for name, encoder in encoders.items():
-                    parts[name].append(encode(encoder, pixels, cards[name], device=device))
-            progress.advance(task, len(failures) + (0 if batch is None else len(batch.row)))
-    return _collect(rows, parts, lost)
+                _add(parts, columns, batch, device=device)
+            done = len(failures) + (0 if batch is None else len(batch.row))
+            progress.advance(task, done)
+            pending += done
+            if pending >= SHARD:
+                yield _collect(rows, parts, lost)
+                parts, rows, lost, pending = {name: [] for name in columns}, [], [], 0
+    if pending:
+        yield _collect(rows, parts, lost)
+
+
+def _add(parts: dict[str, list[Tensor]], columns: Mapping[str, Column], batch: Any, *, device: str) -> None:
+    pixels, ordered = batch.views[VIEW], {}
+    with torch.inference_mode():  # not around a yield: the caller would run under it
+        for name, (backbone, card, order) in columns.items():
+            if order not in ordered:
+                ordered[order] = reorder(pixels, order, batch.row)
+            parts[name].append(encode(backbone, ordered[order], card, device=device))
+
+
+def reorder(
+    pixels: UInt8[Tensor, "b v t 3 h w"], order: Order, rows: Int[Tensor, " b"]
+) -> UInt8[Tensor, "b v t 3 h w"]:
+    """The clips with their frames as the variant wants them; a clip of one frame stays as it is.
+
+    "frozen": the middle frame T // 2, repeated. "shuffled": a draw that depends on the video's row alone, the same for
+    all its clips, never the order it was in.
+    """
+    num_frames = pixels.shape[2]
+    if order == "normal" or num_frames == 1:
+        return pixels
+    if order == "frozen":
+        return pixels[:, :, num_frames // 2, None].expand_as(pixels)
+    if order == "reversed":
+        return pixels.flip(2)
+    return torch.stack([clips[:, _shuffle(num_frames, int(row))] for clips, row in zip(pixels, rows, strict=True)])
+
+
+def _shuffle(num_frames: int, row: int) -> Tensor:
+    rng = seeded("shuffled", row)
+    while torch.equal(found := torch.randperm(num_frames, generator=rng), torch.arange(num_frames)):
+        pass
+    return found
 
 
 def encode(
@@ -129,15 +180,15 @@ def normalise(clips: UInt8[Tensor, "n t 3 h w"], card: Input) -> Float[Tensor, "
     return (scaled - mean) / std
 
 
-def _collect(rows: Sequence[Tensor], parts: Mapping[str, list[Tensor]], lost: list[Lost]) -> Features:
-    if not rows:
-        raise UserError(f"{len(lost)} videos", "none could be read", "See vssl data check MANIFEST")
-    every = torch.cat(list(rows)).numpy().astype(np.int64)
+def _collect(rows: Sequence[Tensor], parts: Mapping[str, list[Tensor]], lost: list[Lost]) -> dict[str, Features]:
+    every = torch.cat(list(rows)).numpy().astype(np.int64) if rows else np.empty(0, np.int64)
     order = np.argsort(every, kind="stable")
-    values = {name: torch.cat(part).numpy()[order] for name, part in parts.items()}
-    for name, table in values.items():
+    found = {}
+    for name, part in parts.items():
+        table = torch.cat(part).numpy()[order] if part else np.empty((0, 0), np.float32)
         if bad := int((~np.isfinite(table)).any(axis=1).sum()):
             raise UserError(
                 name, f"features of {bad} of {len(table)} videos are not finite", "Take an earlier checkpoint"
             )
-    return Features(every[order], values, sorted(lost))
+        found[name] = Features(every[order], table, sorted(lost))
+    return found

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-_DECIMALS = 9
+DECIMALS = 9
 """Similarities are rounded here, so that equal features are equal neighbours however the matrix product was cut."""
 
 
@@ -32,14 +32,14 @@ def predict(
     unit_queries, unit_gallery = unit(queries), unit(gallery)
     predicted = np.empty(len(queries), dtype=np.int64)
     for start in range(0, len(queries), chunk):
-        similarity = np.round(unit_queries[start : start + chunk] @ unit_gallery.T, _DECIMALS)
+        similarity = np.round(unit_queries[start : start + chunk] @ unit_gallery.T, DECIMALS)
         near = nearest(similarity, k)
         near_similarity = np.take_along_axis(similarity, near, axis=1)
         # relative to the nearest: no overflow at small temperatures, and rounding means the same for every query
         votes = np.exp((near_similarity - near_similarity.max(axis=1, keepdims=True)) / temperature)
         ballot = np.zeros((len(near), num_classes))
         np.add.at(ballot, (np.arange(len(near))[:, None], labels[near]), votes)
-        predicted[start : start + chunk] = np.round(ballot, _DECIMALS).argmax(axis=1)
+        predicted[start : start + chunk] = np.round(ballot, DECIMALS).argmax(axis=1)
     return predicted
 
 

@@ -27,6 +27,7 @@ FIELDS: dict[str, str] = {
     "views.flip": HARD,
     "views.average": HARD,
     "views.level": HARD,
+    "views.variants": HARD,
     "frozen.trainable": HARD,
     "frozen.batch_norm": HARD,
     "frozen.head_norm": HARD,
@@ -34,19 +35,45 @@ FIELDS: dict[str, str] = {
     "readout.frames": HARD,
     "neighbours.gallery": HARD,
     "neighbours.k": HARD,
+    "neighbours.ks": HARD,
     "neighbours.temperature": HARD,
     "neighbours.distance": HARD,
     "neighbours.normalise": HARD,
     "neighbours.centring": HARD,
     "neighbours.same_group": HARD,
     "neighbours.ties": HARD,
+    "head.layers": HARD,
+    "head.dropout": HARD,
+    "head.objective": HARD,
+    "fewshot.shots": HARD,
+    "fewshot.draws": HARD,
+    "optimisation.optimiser": SOFT,
+    "optimisation.steps": SOFT,
+    "optimisation.batch": SOFT,
+    "optimisation.lr": SOFT,
+    "optimisation.schedule": SOFT,
+    "optimisation.weight_decay": SOFT,
     "splits.aggregate": HARD,
     "splits.selection": HARD,
     "splits.validation": HARD,
+    "splits.validation_share": HARD,
+    "splits.refit": HARD,
     "controls.random_seeds": INFO,
     "controls.calibration": HARD,
 }
 """Every field a protocol file may hold: hard ones must agree for two scores to be ranked together."""
+
+METRICS: dict[str, tuple[str, ...]] = {
+    "knn": ("top1",),
+    "retrieval": ("R@1", "R@5", "R@10", "R@20", "R@50", "R@1 centred"),
+    "linear": ("top1",),
+    "fewshot": ("5-shot", "10-shot", "20-shot"),
+    "temporal": ("speed", "top1", "frozen", "shuffled", "reversed"),
+}
+"""What each task measures, in the order of a table; the first ranks, and is what predictions belong to."""
+
+NORMAL = "normal"
+"""The variant of clips as they are; the only one where a protocol names none in `views.variants`."""
 
 CARD = ("size", "frames", "stride", "mean", "std", "color")
 """Fields of an encoder's card; soft under `input: native`, hard where a protocol fixes them."""
@@ -82,6 +109,11 @@ class Protocol:
         return self.fields[field]
 
     @property
+    def variants(self) -> list[str]:
+        """Variants of the clips that features are needed of."""
+        return list(self.fields.get("views.variants", [NORMAL]))
+
+    @property
     def native(self) -> bool:
         """Whether every encoder gets the input its own card asks for."""
         return self.fields["input"] == NATIVE
@@ -105,6 +137,11 @@ class Protocol:
             record[SOFT].update({f"input.{name}": card[name] for name in CARD})
         record = json.loads(json.dumps(record))  # tuples become lists: equal before and after a file
         return record | {"fingerprint": fingerprint(record)}
+
+
+def pace(variant: str) -> int:
+    """Frames that one frame of the variant stands for: 2 for `x2`, 1 for an order (normal, frozen, ...)."""
+    return int(variant[1:]) if variant.startswith("x") else 1
 
 
 def load(name: str) -> Protocol:

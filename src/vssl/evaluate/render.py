@@ -13,7 +13,8 @@ from rich.text import Text
 from vssl.evaluate import words
 from vssl.evaluate.protocol import HARD
 from vssl.evaluate.result import TRAINED
-from vssl.evaluate.table import Group, Row, differences
+from vssl.evaluate.rows import Group, Row
+from vssl.evaluate.table import differences
 
 WIDE = 200
 """Columns of a terminal that is none: a table piped into a file is not folded at 80."""
@@ -86,7 +87,8 @@ _FIELDS = [
     "backbone",
     "input",
     "split",
-    "top1",
+    "metric",
+    "value",
     "low",
     "high",
     "n",
@@ -104,8 +106,7 @@ _FIELDS = [
 
 def _table(group: Group) -> Table:
     table = Table(title=words.title(group), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in words.columns(group):
-        right = heading in words.NUMERIC or heading.startswith("top-1")
+    for heading, right in zip(words.columns(group), words.numeric(group), strict=True):
         table.add_column(heading, justify="right" if right else "left", no_wrap=heading in _WHOLE, overflow="fold")
     for i, row in enumerate(group.rows):
         last = row.kind == TRAINED and i + 1 < len(group.rows) and group.rows[i + 1].kind != TRAINED
@@ -122,11 +123,11 @@ def _group(group: Group) -> dict[str, Any]:
         "splits": group.splits,
         "ranked_on": group.ranked_on,
         "notes": group.notes,
-        "rows": [_row(row) for row in group.rows],
+        "rows": [_row(group, row) for row in group.rows],
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(group: Group, row: Row) -> dict[str, Any]:
     num_scored, num_listed = row.counts()
     first = row.first
     return {
@@ -138,7 +139,7 @@ def _row(row: Row) -> dict[str, Any]:
         "input": first.card,
         "pretraining": first.pretraining,
         "checkpoint": first.checkpoint,
-        "top1": row.values,
+        "metrics": {name: row.metric(name) for name in group.metrics},
         "leaked": [split for split in row.results if split not in row.clean],
         "mean": row.mean and row.mean._asdict(),
         "n": num_scored,
@@ -156,18 +157,23 @@ def _lines(group: Group, row: Row) -> list[dict[str, Any]]:
     base |= {"fingerprint": key.fingerprint, "kind": row.kind, "method": row.name, "run": row.run}
     base |= {"backbone": words.backbone(row), "input": words.shape(row), "flags": "; ".join(row.flags)}
     base |= {"clips_seen": row.first.pretraining.get("clips_seen")}
-    lines = []
+    lines, (first, *others) = [], group.metrics
     for split, found in sorted(row.results.items()):
         for result in found:
+            line = base | {"method": result.name, "split": split, "leaked": result.leaked}
+            line |= {"n": result.num_scored, "N": result.num_listed}
             low, high = result.interval
-            lines.append(
-                base
-                | {"method": result.name, "split": split, "top1": result.metrics["top1"], "low": low, "high": high}
-                | {"n": result.num_scored, "N": result.num_listed, "leaked": result.leaked}
-            )
+            lines.append(line | {"metric": first, "value": result.metrics[first], "low": low, "high": high})
+            lines += [line | {"metric": name, "value": result.metrics[name]} for name in others]
     if row.mean:
         num_scored, num_listed = row.counts()
-        line = base | {"split": "mean", "top1": row.mean.mean, "low": row.mean.low, "high": row.mean.high}
+        line = base | {
+            "split": "mean",
+            "metric": first,
+            "value": row.mean.mean,
+            "low": row.mean.low,
+            "high": row.mean.high,
+        }
         line |= {"n": num_scored, "N": num_listed, "leaked": False, "rank": row.rank}
         if row.versus:
             line |= {"difference": row.versus.difference, "verdict": row.versus.verdict}

@@ -10,8 +10,8 @@ from vssl._version import __version__
 from vssl.evaluate import charts, render, words
 from vssl.evaluate.protocol import HARD, INFO, SOFT
 from vssl.evaluate.result import TRAINED
+from vssl.evaluate.rows import Group, Row
 from vssl.evaluate.stats import BEATS, BELOW, FEW, MIN_VIDEOS, UNRESOLVED
-from vssl.evaluate.table import Group, Row
 
 
 def page(groups: list[Group], runs: list[Path]) -> str:
@@ -45,7 +45,7 @@ def _group(index: int, group: Group) -> dict[str, Any]:
         "key": group.key,
         "name": group.record["name"],
         "columns": columns,
-        "numeric": [name in words.NUMERIC or name.startswith("top-1") for name in columns],
+        "numeric": words.numeric(group),
         "rows": [{"kind": row.kind, "cells": words.cells(group, row), "flags": row.flags} for row in group.rows],
         "findings": [_finding(row) for row in trained],
         "notes": group.notes,

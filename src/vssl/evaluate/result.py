@@ -4,14 +4,16 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from vssl.errors import UserError
+from vssl.evaluate.protocol import HARD, METRICS
 from vssl.evaluate.stats import Scores
 
 SCHEMA = 1
@@ -39,9 +41,9 @@ class Result:
     protocol: dict[str, Any]
     """Record with name, fingerprint, hard, soft and info fields."""
     metrics: dict[str, float]
-    """Percent; `top1` for kNN."""
+    """Percent; `protocol.METRICS` names them in their order."""
     interval: list[float]
-    """95 % interval of the first metric, over source groups."""
+    """95 % interval of the task's first metric, over source groups."""
     num_scored: int
     num_listed: int
     num_official: int | None
@@ -51,7 +53,8 @@ class Result:
     failures: list[dict[str, Any]]
     """{"path", "part": gallery or test, "reason"}: never replaced, only listed."""
     predictions: dict[str, list[int]]
-    """Parallel lists row, predicted, true, group, for paired statistics."""
+    """Parallel lists row, predicted, true, group behind the task's first metric, for paired statistics; a row that was
+    asked several times (draws, paces) is in them as often."""
     classes: list[str]
     card: dict[str, Any]
     backbone: dict[str, Any]
@@ -64,6 +67,8 @@ class Result:
     leaked: bool = False
     leak: str = ""
     """What was seen in pretraining, in words."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What the readout chose and how, each draw, ...: plain values."""
     schema: int = SCHEMA
 
     @property
@@ -72,9 +77,13 @@ class Result:
         return self.protocol["fingerprint"]
 
     def scores(self) -> Scores:
-        """Right or wrong, per video."""
-        table = {name: np.asarray(column, dtype=np.int64) for name, column in self.predictions.items()}
-        return Scores(table["row"], table["group"], (table["predicted"] == table["true"]).astype(float))
+        """Right or wrong, per video; a share where a video was asked several times."""
+        return hits({name: np.asarray(column, dtype=np.int64) for name, column in self.predictions.items()})
+
+    @property
+    def ranking(self) -> str:
+        """Name of the task's first metric."""
+        return METRICS[self.protocol[HARD]["task"]][0]
 
     @property
     def file_name(self) -> str:
@@ -90,18 +99,35 @@ def key(**parts: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def write(result: Result, folder: Path) -> Path:
-    """Write the result into folder; a reader sees the whole file or none."""
+def hits(predictions: Mapping[str, np.ndarray]) -> Scores:
+    """Share of right answers per video, from parallel columns row, predicted, true, group."""
+    rows, first, place = np.unique(predictions["row"], return_index=True, return_inverse=True)
+    right = np.bincount(place, weights=predictions["predicted"] == predictions["true"])
+    return Scores(rows, predictions["group"][first], right / np.bincount(place))
+
+
+def write(result: Result, folder: Path, arrays: Mapping[str, np.ndarray] | None = None) -> Path:
+    """Write the result into folder, trained weights (`arrays`) beside it; a reader sees a whole file or none."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=".draft-", suffix=".tmp", dir=folder)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(result), file, sort_keys=True)
+    path = folder / result.file_name
+    if arrays:
+        with whole(path.with_suffix(".npz")) as file:
+            np.savez(file, allow_pickle=False, **arrays)
+    with whole(path) as file:
+        file.write(json.dumps(asdict(result), sort_keys=True).encode())
+    return path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file to write, which appears under its name when all of it is on disk."""
+    handle, draft = tempfile.mkstemp(prefix=".draft-", suffix=".tmp", dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
     os.chmod(draft, 0o644)  # mkstemp makes a private file; a results folder is shared
-    path = folder / result.file_name
     os.replace(draft, path)
-    return path
 
 
 def read(path: Path) -> Result:
@@ -117,9 +143,10 @@ def read(path: Path) -> Result:
     schema = data.get("schema") if isinstance(data, Mapping) else None
     if schema != SCHEMA:
         raise UserError(path, f"has result schema {schema}, this version reads {SCHEMA}", "Evaluate again")
-    names = {field.name for field in fields(Result)}
-    if set(data) != names:
-        wrong = sorted(set(data) ^ names)[0]
+    names = {f.name for f in fields(Result)}
+    newer = {"details"}  # absent from results of the first version
+    if set(data) | newer != names:
+        wrong = sorted((set(data) | newer) ^ names)[0]
         raise UserError(path, f"does not hold the fields of a result ({wrong})", "Evaluate again")
     return Result(**data)
 

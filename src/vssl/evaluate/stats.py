@@ -37,6 +37,14 @@ class Comparison(NamedTuple):
     verdict: str
 
 
+class Runs(NamedTuple):
+    """Mean and standard deviation (n - 1) over runs of one method, in percent."""
+
+    mean: float
+    sd: float
+    num_runs: int
+
+
 class Scores(NamedTuple):
     """One number per video of one split."""
 
@@ -69,6 +77,11 @@ def compare(ours: list[Scores], theirs: list[list[Scores]], *, seed: int = 0) ->
     groups = np.unique(np.concatenate([split.groups for split in splits]))
     mean, low, high = interval(splits, seed=seed)
     return Comparison(mean, low, high, len(videos), len(groups), verdict(low, high, len(videos)))
+
+
+def over_runs(values: list[float]) -> Runs:
+    """Spread over pretraining seeds or pretraining splits; at least two runs."""
+    return Runs(float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
 
 
 def verdict(low: float, high: float, num_videos: int) -> str:

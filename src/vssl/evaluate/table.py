@@ -2,85 +2,19 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from vssl.evaluate import stats
 from vssl.evaluate.protocol import SOFT, fields_that_differ
 from vssl.evaluate.result import BASELINE, RANDOM, TRAINED, Result
-from vssl.evaluate.stats import Comparison, Interval, Scores
+from vssl.evaluate.rows import Group, GroupKey, Row
+from vssl.evaluate.stats import Comparison
 
 LEAKED, INCOMPLETE, UNKNOWN = "LEAKED", "incomplete", "pretraining data unknown"
 SKIPPED_SHARE = 0.001
 """Above this share of unread videos a score is ranked only with scores that miss the same ones."""
-
-
-class GroupKey(NamedTuple):
-    """Scores are ranked together only where all of these agree."""
-
-    dataset: str
-    label: str
-    manifest: str
-    fingerprint: str
-    labels_used: str
-    """Labels that pretraining used anywhere; "none" for self-supervised."""
-
-
-@dataclass
-class Row:
-    """One encoder: a trained one, the mean of the random initialisations, or a baseline without a network."""
-
-    kind: str
-    name: str
-    run: str
-    results: dict[int, list[Result]]
-    """Split -> results; several for the random initialisations, else one."""
-    flags: list[str] = field(default_factory=list)
-    rank: int | None = None
-    mean: Interval | None = None
-    """Over the splits that are not leaked; None where all are."""
-    versus: Comparison | None = None
-    """Against the mean of the random initialisations of the same network."""
-
-    @property
-    def first(self) -> Result:
-        """Any result: card, backbone and pretraining are the same in all."""
-        return next(iter(self.results.values()))[0]
-
-    @property
-    def clean(self) -> list[int]:
-        """Splits that may be averaged."""
-        return [split for split, found in sorted(self.results.items()) if not any(r.leaked for r in found)]
-
-    @property
-    def values(self) -> dict[int, list[float]]:
-        """Split -> top-1 of each result."""
-        return {split: [r.metrics["top1"] for r in found] for split, found in sorted(self.results.items())}
-
-    def scores(self, splits: Iterable[int]) -> list[Scores]:
-        """Per-video scores on these splits, averaged over the seeds of a random row."""
-        return [stats.mean_of([r.scores() for r in self.results[split]]) for split in splits]
-
-    def counts(self) -> tuple[int, int]:
-        """Videos scored and listed, over all splits of one result each."""
-        found = [results[0] for results in self.results.values()]
-        return sum(r.num_scored for r in found), sum(r.num_listed for r in found)
-
-
-@dataclass
-class Group:
-    """Rows of one protocol on one data set and label."""
-
-    key: GroupKey
-    record: dict[str, Any]
-    rows: list[Row]
-    splits: list[int]
-    notes: list[str] = field(default_factory=list)
-    ranked_on: list[int] = field(default_factory=list)
-    leader: Comparison | None = None
-    """First against second ranked row."""
 
 
 def build(results: Iterable[Result]) -> list[Group]:
@@ -217,9 +151,26 @@ def _note(group: Group, rows: list[Row]) -> None:
         group.notes.append(f"Ranked on split {', '.join(map(str, group.ranked_on))}, which all rows share.")
     for split, (listed, official) in sorted(_short(group.rows).items()):
         group.notes.append(f"Not the official test list: split {split} has {listed} of its {official} videos here.")
+    group.notes += _over_runs(rows)
     ranked = [row for row in rows if row.rank]
     if group.leader and len(ranked) > 1:
         group.notes.append(_sentence(ranked[0], ranked[1], group.leader))
+
+
+def _over_runs(rows: list[Row]) -> list[str]:
+    """Mean over the runs of one method and network: other seeds, or pretrained on other splits."""
+    families: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.mean and INCOMPLETE not in row.flags:
+            families.setdefault((row.name, identity(row.first)), []).append(row)
+    lines = []
+    for (name, _), own in families.items():
+        if len(own) > 1:
+            found = stats.over_runs([row.mean.mean for row in own if row.mean])
+            splits = ", ".join(map(str, sorted({split for row in own for split in row.clean})))
+            spread = f"mean {found.mean:.1f}, standard deviation {found.sd:.1f}"
+            lines.append(f"{name}, {found.num_runs} runs ({', '.join(r.run for r in own)}; split {splits}): {spread}.")
+    return lines
 
 
 def _sentence(a: Row, b: Row, found: Comparison) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vssl.evaluate.result import BASELINE, RANDOM, TRAINED
-from vssl.evaluate.table import Group, Row
+from vssl.evaluate.rows import Group, Row
 
 NUMERIC = ("#", "mean", "95 %", "n of N", "minus random")
 """Columns of figures, besides the scores."""
@@ -50,8 +50,8 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def top1(row: Row, split: int) -> str:
-    """Percent on one split; a random row adds the value of each seed."""
+def value(row: Row, split: int) -> str:
+    """The ranking metric on one split, in percent; a random row adds the value of each seed."""
     values = row.values.get(split)
     if not values:
         return "-"
@@ -59,6 +59,18 @@ def top1(row: Row, split: int) -> str:
     stamp = "" if split in row.clean else " LEAKED"
     each = f" ({' '.join(f'{v:.1f}' for v in values)})" if len(values) > 1 else ""
     return f"{mean:.1f}{each}{stamp}"
+
+
+def further(row: Row, metric: str) -> str:
+    """Another metric: its mean over the clean splits and the seeds."""
+    found = row.metric(metric)
+    means = [sum(found[split]) / len(found[split]) for split in row.clean]
+    return f"{sum(means) / len(means):.1f}" if means else "-"
+
+
+def heading(metric: str) -> str:
+    """How a metric is called."""
+    return "top-1" if metric == "top1" else metric
 
 
 def mean(row: Row) -> str:
@@ -109,15 +121,23 @@ def standing(row: Row) -> str:
 
 def columns(group: Group) -> list[str]:
     """Headings of `cells`."""
-    splits = [f"top-1 s{split}" for split in group.splits]
+    first, *others = map(heading, group.metrics)
+    splits = [f"{first} s{split}" for split in group.splits]
     several = ["mean"] if len(splits) > 1 else []
-    end = ["95 %", "n of N", "minus random", "verdict", "flags"]
+    end = ["95 %", *others, "n of N", "minus random", "verdict", "flags"]
     return ["#", "method", "run", "backbone", "input", "pretraining", *splits, *several, *end]
+
+
+def numeric(group: Group) -> list[bool]:
+    """Which columns hold figures."""
+    scores = [heading(name) for name in group.metrics]
+    return [name in NUMERIC or name.startswith(f"{scores[0]} s") or name in scores for name in columns(group)]
 
 
 def cells(group: Group, row: Row) -> list[str]:
     """One row of the table, in the order of `columns`."""
-    splits = [top1(row, split) for split in group.splits]
+    splits = [value(row, split) for split in group.splits]
     several = [mean(row)] if len(splits) > 1 else []
-    end = [interval(row), counts(row), versus(row), verdict(row), "; ".join(row.flags)]
+    others = [further(row, name) for name in group.metrics[1:]]
+    end = [interval(row), *others, counts(row), versus(row), verdict(row), "; ".join(row.flags)]
     return [standing(row), name(row), row.run, backbone(row), shape(row), seen(row), *splits, *several, *end]

@@ -6,18 +6,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def segment_pace(
-    pace_logits: Float[Tensor, "n r"],
-    segment_logits: Float[Tensor, "n s"],
-    pace: Int[Tensor, " n"],
-    segment: Int[Tensor, " n"],
-) -> Float[Tensor, ""]:
-    """VSPP: cross-entropy of the pace plus cross-entropy of the segment that runs at it, weights 1 and 1.
+def pace(logits: Float[Tensor, "n r"], labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+    """VSPP and VideoPace: cross-entropy over the R paces; log R at chance."""
+    return F.cross_entropy(logits, labels)
 
-    With the natural pace among the classes the segment is undecidable for 1 / R of the clips: the segment term's floor
-    is log(S) / R and its accuracy cannot exceed 1 - (1 - 1 / S) / R.
+
+def segment(logits: Float[Tensor, "n s"], labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+    """VSPP: cross-entropy over the S segments of a clip, one of which runs at another pace; log S at chance.
+
+    With the natural pace among R of them the segment is undecidable for 1 / R of the clips: then the floor is
+    log(S) / R and the accuracy cannot exceed 1 - (1 - 1 / S) / R.
     """
-    return F.cross_entropy(pace_logits, pace) + F.cross_entropy(segment_logits, segment)
+    return F.cross_entropy(logits, labels)
+
+
+def clip_order(logits: Float[Tensor, "n o"], labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+    """VCOP: cross-entropy over the orders of V clips, o = V!; log(V!) at chance."""
+    return F.cross_entropy(logits, labels)
 
 
 def rotate_four(images: Shaped[Tensor, "n *rest s s"]) -> Shaped[Tensor, "m *rest s s"]:

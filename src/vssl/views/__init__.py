@@ -2,6 +2,7 @@
 
 from vssl.views.augment import Augment, center
 from vssl.views.plan import Plan, Recipe, View, ViewSampler
+from vssl.views.pretexts import ShuffledClips, SpeedPairs, WholePace
 from vssl.views.samplers import PacedClips, UniformClips, WindowFrames
 from vssl.views.shots import Shots
 
@@ -11,9 +12,12 @@ __all__ = [
     "Plan",
     "Recipe",
     "Shots",
+    "ShuffledClips",
+    "SpeedPairs",
     "UniformClips",
     "View",
     "ViewSampler",
+    "WholePace",
     "WindowFrames",
     "center",
 ]

@@ -7,7 +7,7 @@ import torch
 
 from vssl.data.dataset import Failure
 from vssl.data.manifest import Manifest
-from vssl.evaluate import run
+from vssl.evaluate import passes as passes_module
 from vssl.evaluate.protocol import load
 from vssl.evaluate.result import Result, key
 from vssl.types import Sample
@@ -111,7 +111,7 @@ def passes(monkeypatch):
             sampler, size = recipe.sampler, recipe.views["clips"].size
             yield (make_batch(good, sampler.clips, sampler.frames, size) if good else None), bad
 
-    monkeypatch.setattr(run, "evaluation_loader", loader)
+    monkeypatch.setattr(passes_module, "evaluation_loader", loader)
     return seen
 
 

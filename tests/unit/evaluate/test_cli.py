@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from sklearn.neighbors import NearestNeighbors
 
 from vssl.backbones.registry import build
 from vssl.cli import main
@@ -119,7 +121,8 @@ def test_mistakes_are_one_line(checkpoint, manifest, capsys, words, message):
 
 
 def test_the_data_section_of_layers_is_resolved_and_flags_win(tmp_path, monkeypatch):
-    from vssl.cli.evaluate import _data, _parser
+    from vssl.cli.encoders import data_section
+    from vssl.cli.evaluate import _parser
 
     monkeypatch.setenv("VSSL_DATA", "/somewhere")
     (tmp_path / "a.yaml").write_text(
@@ -127,11 +130,83 @@ def test_the_data_section_of_layers_is_resolved_and_flags_win(tmp_path, monkeypa
     )
     (tmp_path / "b.yaml").write_text("where: there\ndata: {root: '${where}/videos'}\n")
     layers = ["-c", str(tmp_path / "a.yaml"), "-c", str(tmp_path / "b.yaml")]
-    found = _data(_parser().parse_args(["x.ckpt", *layers]))
-    assert found == {"manifest": "/somewhere/m.csv", "reader": "pyav", "batch_size": 3, "root": "there/videos"}
-    assert _data(_parser().parse_args(["x.ckpt", *layers, "--data.manifest", "n.csv"]))["manifest"] == "n.csv"
+    found = data_section(_parser().parse_args(["x.ckpt", *layers]))
+    assert found == {"manifest": ["/somewhere/m.csv"], "reader": "pyav", "batch_size": 3, "root": "there/videos"}
+    assert data_section(_parser().parse_args(["x.ckpt", *layers, "--data.manifest", "n.csv"]))["manifest"] == ["n.csv"]
 
 
 def test_without_a_manifest_the_remedy_is_named(capsys, checkpoint):
     assert main(["evaluate", str(checkpoint)]) == 2
     assert "--data.manifest: is missing. Name the manifest" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_exported_features_give_the_same_scores(checkpoint, manifest, tmp_path, capsys, suffix):
+    """kNN and retrieval by scikit-learn, linear by hand: from the exported file alone."""
+    fresh_groups(manifest)
+    out = tmp_path / f"f{suffix}"
+    assert main(command(checkpoint, "--protocol", "knn-v1,retrieval-v1,linear-v1", "--seeds-random", "0")) == 0
+    assert main(["features", *command(checkpoint, "--out", str(out))[1:]]) == 0
+    assert f"wrote {out}: 23 of 24 videos, 64 features each" in capsys.readouterr().out
+    data = exported(out)
+    train, test = (data["split1"] == part for part in ("train", "test"))
+    classes = sorted(set(data["label"].tolist()))
+    x, y = np.asarray(data["features"], np.float64), np.searchsorted(classes, data["label"])
+    scores = {r.protocol["name"]: r for r in of_run(checkpoint) if r.kind == "trained"}
+
+    near = NearestNeighbors(n_neighbors=16, metric="cosine", algorithm="brute").fit(x[train])
+    distance, place = near.kneighbors(x[test])
+    votes = np.exp((1 - distance) / 0.07)  # all 16 train videos: fewer than k = 20
+    ballot = np.stack([(votes * (y[train][place] == c)).sum(1) for c in range(2)], axis=1)
+    assert scores["knn-v1"].predictions["predicted"] == ballot.argmax(1).tolist()
+    assert scores["knn-v1"].predictions["row"] == data["row"][test].tolist()
+    for k in (1, 5, 10):
+        hit = (y[train][place[:, :k]] == y[test][:, None]).any(1)
+        assert scores["retrieval-v1"].metrics[f"R@{k}"] == pytest.approx(100 * hit.mean())
+
+    (weights,) = [p for p in (checkpoint / "results").glob("*linear-v1*.npz") if "Tiny" in p.name]
+    head = np.load(weights)
+    logits = (x[test] - head["mean"]) / head["std"] @ head["weight"].astype(np.float64) + head["bias"]
+    assert scores["linear-v1"].predictions["predicted"] == logits.argmax(1).tolist()
+    assert scores["linear-v1"].metrics["top1"] == pytest.approx(100 * (logits.argmax(1) == y[test]).mean())
+    assert 0 < scores["linear-v1"].details["num_validation"] < 16
+
+
+def exported(path):
+    if path.suffix == ".npz":
+        with np.load(path) as data:
+            return dict(data)
+    table = pq.read_table(path)
+    columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
+    return columns | {"features": columns["features"].astype(np.float32)}
+
+
+def test_an_unknown_format_is_refused(checkpoint, capsys):
+    assert main(["features", *command(checkpoint, "--out", "f.csv")[1:]]) == 2
+    assert "f.csv: is neither .npz nor .parquet. Try f.npz" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("passes")
+def test_features_go_where_they_are_asked_to(checkpoint, manifest, tmp_path):
+    fresh_groups(manifest)
+    few = ["--seeds-random", "0", "--clips", "1"]
+    assert main(command(checkpoint, *few, "--no-cache")) == 0
+    assert not (checkpoint / "features").exists()
+    assert main(command(checkpoint, *few, "--force", "--cache", str(tmp_path / "shared"))) == 0
+    assert list((tmp_path / "shared").glob("Tiny-normal-*/*.npz"))
+    assert main(command(checkpoint, *few, "--force")) == 0
+    assert list((checkpoint / "features").glob("Tiny-normal-*/*.npz"))
+
+
+@pytest.mark.usefixtures("passes")
+def test_several_data_sets_in_one_call(checkpoint, manifest, tmp_path, capsys, monkeypatch):
+    fresh_groups(manifest)
+    other = Manifest(Path("n.csv"), table=manifest.table, info={"dataset": "other"}, root=tmp_path, content_hash="beef")
+    named = {("m.csv", None): manifest, ("n.csv", None): other}
+    monkeypatch.setattr(Manifest, "load", lambda path, root: named[str(path), root])
+    words = [*command(checkpoint, "--seeds-random", "0", "--clips", "1"), "--data.manifest", "n.csv"]
+    assert main([*words, "--data.root", "x"]) == 2
+    assert "--data.root: is one folder for several manifests" in capsys.readouterr().err
+    assert main([*words, "--allow-leak"]) == 0
+    assert {r.dataset for r in of_run(checkpoint)} == {"tiny", "other"}

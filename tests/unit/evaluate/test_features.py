@@ -8,8 +8,9 @@ from torch import nn
 from vssl.backbones.base import Backbone, Input
 from vssl.errors import UserError
 from vssl.evaluate import controls
+from vssl.evaluate.cache import Cache
 from vssl.evaluate.controls import calibrate, calibration_rows, random_encoders, untrained
-from vssl.evaluate.features import Lost, card_of, encode, extract, normalise, recipe
+from vssl.evaluate.features import Column, Lost, card_of, encode, normalise, recipe, stream
 from vssl.evaluate.protocol import Protocol, load
 from vssl.types import Sample, VideoMeta
 
@@ -54,8 +55,18 @@ def sample(rows, clips):
 
 
 def features(encoders, rows, size, **settings):
-    cards = dict.fromkeys(encoders, CARD)
-    return extract(encoders, cards=cards, loader=batches(rows, size, **settings), num_videos=len(rows))
+    return joined(encoders, batches(rows, size, **settings), len(rows))
+
+
+def joined(encoders, loader, num_videos):
+    """All parts of the stream: encoder name -> features."""
+    columns, cache = {name: Column(net, CARD) for name, net in encoders.items()}, Cache()
+    for name in columns:
+        cache.open(name, None)
+    for part in stream(columns, loader=loader, num_videos=num_videos):
+        for name, found in part.items():
+            cache.add(name, found)
+    return {name: cache.load(name) for name in columns}
 
 
 def test_normalise_is_the_formula_and_turns_channels_for_bgr():
@@ -78,7 +89,7 @@ def test_no_video_depends_on_its_neighbours():
     net = Net()
     net.norm.running_mean.fill_(0.3)
     one, many = features({"net": net}, list(range(10)), 1), features({"net": net}, list(range(10)), 7)
-    np.testing.assert_array_equal(one.values["net"], many.values["net"])
+    np.testing.assert_array_equal(one["net"].values, many["net"].values)
     # negative control: a network in train mode, fed a whole batch, mixes its videos
     net.train()
     with torch.no_grad():
@@ -95,16 +106,16 @@ def test_one_pass_serves_every_encoder():
             yield batch
 
     nets = {"a": Net(4), "b": Net(8)}
-    found = extract(nets, cards=dict.fromkeys(nets, CARD), loader=counted(), num_videos=3)
+    found = joined(nets, counted(), 3)
     assert passes == [2, 1]
-    assert {name: v.shape for name, v in found.values.items()} == {"a": (3, 4), "b": (3, 8)}
-    assert found.rows.tolist() == [2, 4, 9]
+    assert {name: v.values.shape for name, v in found.items()} == {"a": (3, 4), "b": (3, 8)}
+    assert found["a"].rows.tolist() == [2, 4, 9]
     alone = features({"a": nets["a"]}, [2], 1)
-    np.testing.assert_array_equal(found.values["a"][0], alone.values["a"][0])
+    np.testing.assert_array_equal(found["a"].values[0], alone["a"].values[0])
 
 
 def test_unread_videos_are_listed_and_never_replaced():
-    found = features({"net": Net()}, [5, 6, 7], 2, bad={6})
+    found = features({"net": Net()}, [5, 6, 7], 2, bad={6})["net"]
     assert found.rows.tolist() == [5, 7]
     assert found.lost == [Lost(6, "6.avi", "does not decode")]
     with pytest.raises(UserError, match="2 videos: none could be read"):

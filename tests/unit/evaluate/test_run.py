@@ -3,11 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from vssl.backbones.base import Backbone, Input
 from vssl.errors import UserError
-from vssl.evaluate import run
+from vssl.evaluate import features, run, score
+from vssl.evaluate.cache import Cache
 from vssl.evaluate.encoder import Encoder, environment, pretraining
 from vssl.evaluate.knn import predict
 from vssl.evaluate.protocol import load
@@ -40,11 +42,10 @@ def encoder(folder, *, kind="trained", splits=(1,), seen=None, **changes):
     return Encoder(**fields | changes)
 
 
-def evaluate(encoders, manifest, labels=("label",), **settings):
+def evaluate(encoders, manifest, labels=("label",), protocol="knn-v1", **settings):
     return run.evaluate(
-        encoders,
+        [run.Job(load(protocol), encoders)],
         manifest=manifest,
-        protocol=load("knn-v1"),
         labels=list(labels),
         settings=run.Settings(**settings),
     )
@@ -114,9 +115,9 @@ def seen(manifest, rows, dataset="tiny"):
 
 def test_a_leaked_split_is_refused_with_the_clean_one(tmp_path, manifest):
     trained = encoder(tmp_path, seen=seen(manifest, np.arange(12, NUM)), splits=(2,))
-    run.guard(trained, manifest)
+    score.guard(trained, manifest)
     with pytest.raises(UserError, match=r"r0: split 1: pretraining saw \d source groups.*--splits 2, or"):
-        run.guard(encoder(tmp_path, seen=trained.seen, splits=(1,)), manifest)
+        score.guard(encoder(tmp_path, seen=trained.seen, splits=(1,)), manifest)
 
 
 @pytest.mark.usefixtures("passes")
@@ -137,7 +138,7 @@ def test_unknown_columns_and_splits_are_refused(tmp_path, manifest, passes):
     with pytest.raises(UserError, match="7: is no split"):
         evaluate([encoder(tmp_path, splits=(7,))], manifest)
     with pytest.raises(UserError, match="7: is no split"):
-        run.guard(encoder(tmp_path, splits=(7,)), manifest)
+        score.guard(encoder(tmp_path, splits=(7,)), manifest)
     assert passes == []
     assert not Path(tmp_path / "r0").exists()
 
@@ -146,3 +147,75 @@ def test_environment_names_versions():
     found = environment(reader="pyav")
     assert found["torch"] == torch.__version__
     assert found["reader"] == "pyav"
+
+
+NAMES = ["knn-v1", "linear-v1", "retrieval-v1", "fewshot-v1"]
+
+
+def several(encoders, manifest, names, **settings):
+    few = {"optimisation__steps": 5}
+    jobs = [run.Job(load(n).override(**few if "optimisation.steps" in load(n).fields else {}), encoders) for n in names]
+    return run.evaluate(jobs, manifest=manifest, labels=["label", "speed"], settings=run.Settings(**settings))
+
+
+def test_protocols_splits_and_labels_share_one_pass_and_what_is_kept(tmp_path, manifest, passes):
+    trained = encoder(tmp_path, splits=(1, 2), features=tmp_path / "features")
+    found = several([trained], manifest, NAMES)
+    assert len(found) == 4 * 2 * 2
+    assert passes == [list(range(NUM))]  # every video decoded once
+    # another command, other scores wanted: nothing is decoded, and the scores are the same
+    again = several([encoder(tmp_path / "b", splits=(1, 2), features=tmp_path / "features")], manifest, NAMES)
+    assert len(passes) == 1
+    assert [r.metrics for r in again] == [r.metrics for r in found]
+    # negative control: other weights are other features
+    net = Colour()
+    net.norm.weight.data.fill_(0.5)
+    other = encoder(tmp_path / "c", splits=(1, 2), features=tmp_path / "features", backbone=net)
+    several([other], manifest, NAMES[:1])
+    assert len(passes) == 2
+
+
+def test_clips_of_one_frame_need_no_pass_for_their_variants(tmp_path, manifest, passes):
+    result = several([encoder(tmp_path)], manifest, ["temporal-v1"])[0]
+    assert passes == [list(range(NUM))]
+    assert result.metrics["speed"] == 50.0  # one frame has no speed: the head answers alike for both
+    same = {result.metrics[name] for name in ("top1", "frozen", "shuffled", "reversed")}
+    assert len(same) == 1
+    assert result.classes == ["x1", "x2"]
+    assert len(result.predictions["row"]) == 2 * result.num_scored
+
+
+@pytest.mark.parametrize("batch_size", [8, 3])
+def test_a_killed_pass_continues(tmp_path, manifest, passes, monkeypatch, batch_size):
+    whole = evaluate([encoder(tmp_path / "whole")], manifest)
+    monkeypatch.setattr(features, "SHARD", 8)
+    add, kept = Cache.add, []
+
+    def killed(self, name, part):
+        add(self, name, part)
+        kept.extend(part.rows.tolist() + [video.row for video in part.lost])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Cache, "add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate([encoder(tmp_path, features=tmp_path / "f")], manifest, batch_size=batch_size)
+    monkeypatch.setattr(Cache, "add", add)
+    passes.clear()
+    (found,) = evaluate([encoder(tmp_path, features=tmp_path / "f")], manifest)
+    assert 8 <= len(kept) < NUM
+    assert passes == [sorted(set(range(NUM)) - set(kept))]
+    assert (found.metrics, found.predictions) == (whole[0].metrics, whole[0].predictions)
+    assert found.failures == whole[0].failures
+
+
+def test_a_corrupt_shard_is_said_and_computed_again(tmp_path, manifest, passes, capsys):
+    settings = {"console": Console(width=300), "force": False}
+    (first,) = evaluate([encoder(tmp_path, features=tmp_path / "f")], manifest)
+    (shard,) = (tmp_path / "f").glob("*/*.npz")
+    raw = bytearray(shard.read_bytes())
+    raw[len(raw) // 2] ^= 255
+    shard.write_bytes(bytes(raw))
+    (second,) = evaluate([encoder(tmp_path / "b", features=tmp_path / "f")], manifest, **settings)
+    assert f"{shard}: cannot be read" in capsys.readouterr().out
+    assert len(passes) == 2
+    assert second.predictions == first.predictions

@@ -1,3 +1,5 @@
+import numpy as np
+
 from vssl.evaluate import render, words
 from vssl.evaluate.protocol import load
 from vssl.evaluate.table import build, differences
@@ -63,7 +65,7 @@ def test_leaked_scores_are_stamped_and_neither_averaged_nor_ranked(make_result):
     row = next(row for row in group.rows if row.run == "leaky")
     assert (row.rank, row.mean, row.versus) == (None, None, None)
     assert "LEAKED (split 1)" in row.flags
-    assert words.top1(row, 1).endswith("LEAKED")
+    assert words.value(row, 1).endswith("LEAKED")
     assert group.rows[0].run == "vspp-s0"
 
 
@@ -145,3 +147,39 @@ def test_csv_and_json_hold_every_row(make_result):
     (group,) = json.loads(render.to_json(groups))
     assert [row["kind"] for row in group["rows"]] == ["trained", "random", "baseline"]
     assert group["hard"]["neighbours.k"] == 20
+
+
+def test_runs_of_one_method_are_averaged_and_others_are_not(make_result):
+    one = make_result(0.6, seed=1)
+    two = make_result(0.8, seed=2, run="b", sha="b" * 64, split=2)  # pretrained on another split
+    other = make_result(0.1, seed=3, run="c", sha="c" * 64, name="VITO")
+    (group,) = build([one, two, other])
+    values = [r.metrics["top1"] for r in (one, two)]
+    mean, sd = np.mean(values), abs(values[0] - values[1]) / np.sqrt(2)
+    (note,) = [note for note in group.notes if "runs" in note]
+    assert note == f"VSPP, 2 runs (b, vspp-s0; split 1, 2): mean {mean:.1f}, standard deviation {sd:.1f}."
+    (group,) = build([one, make_result(0.9, split=1, leaked=True, leak="x", run="b", sha="b" * 64)])
+    assert not any("runs" in note for note in group.notes)  # a leaked score is never averaged
+
+
+def test_further_metrics_are_shown_and_the_first_one_ranks(make_result):
+    retrieval = load("retrieval-v1")
+    names = ["R@1", "R@5", "R@10", "R@20", "R@50", "R@1 centred"]
+
+    def result(first, **changes):
+        metrics = dict(zip(names, [first, 70.0, 80.0, 85.0, 90.25, 41.5], strict=True))
+        return make_result(first / 100, protocol=retrieval, metrics=metrics, **changes)
+
+    (group,) = build([result(60.0), result(50.0, split=2), result(40.0, run="b", sha="b" * 64)])
+    assert group.metrics == names
+    heading, cells = words.columns(group), words.cells(group, group.rows[0])
+    assert [cells[heading.index(n)] for n in ("R@1 s1", "R@1 s2", "R@50", "R@1 centred")] == [
+        "60.0",
+        "50.0",
+        "90.2",
+        "41.5",
+    ]
+    assert len(words.numeric(group)) == len(heading)
+    assert [(row.run, row.rank) for row in group.rows] == [("vspp-s0", 1), ("b", 2)]
+    assert "vspp-s0" in render.to_csv([group])
+    assert render.to_csv([group]).count("R@50") == 3

@@ -1,0 +1,133 @@
+"""Which features are missing, and the fewest decoding passes that give them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from rich.console import Console
+
+from vssl.data.dataset import evaluation_loader
+from vssl.data.manifest import Manifest
+from vssl.evaluate import controls
+from vssl.evaluate.cache import Cache
+from vssl.evaluate.encoder import Encoder
+from vssl.evaluate.features import Column, Order, recipe, stream
+from vssl.evaluate.protocol import Protocol, pace
+from vssl.evaluate.result import RANDOM
+from vssl.evaluate.score import splits_of
+from vssl.views.plan import Recipe
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compute; nothing here changes a score."""
+
+    num_workers: int = 0
+    batch_size: int = 8
+    reader: Literal["auto", "pyav", "torchcodec"] = "auto"
+    device: str = "cpu"
+    force: bool = False
+    """Compute again what exists."""
+    console: Console | None = None
+
+
+class Need(NamedTuple):
+    """Features that some score wants."""
+
+    encoder: Encoder
+    protocol: Protocol
+    rows: np.ndarray
+    """Rows of the manifest."""
+
+
+class View(NamedTuple):
+    """What is decoded: needs with the same view share a pass."""
+
+    size: int
+    frames: int
+    stride: int
+    pace: int
+    clips: int
+    crop_fraction: float
+
+
+@dataclass
+class Pass:
+    """One pass over the videos."""
+
+    protocol: Protocol
+    columns: dict[str, Column] = field(default_factory=dict)
+    random: dict[str, Encoder] = field(default_factory=dict)
+    rows: list[np.ndarray] = field(default_factory=list)
+
+
+def fill(needs: list[Need], cache: Cache, *, manifest: Manifest, settings: Settings) -> None:
+    """Compute what the cache lacks; every video is decoded once per view, for all encoders and splits together.
+
+    Raises:
+        UserError: an encoder yields features that are not finite.
+    """
+    for view, found in _plan(needs, cache, manifest=manifest, settings=settings).items():
+        rows = np.unique(np.concatenate(found.rows))
+        missing = {name: np.setdiff1d(rows, cache.rows(name)) for name in found.columns}
+        columns = {name: column for name, column in found.columns.items() if len(missing[name])}
+        if not columns:
+            continue
+        rows = np.unique(np.concatenate(list(missing.values())))
+        card = next(iter(columns.values())).card
+        _calibrate(found, set(columns), manifest=manifest, settings=settings)
+        wanted = recipe(found.protocol, card, pace=view.pace)
+        loader = _loader(manifest, rows, wanted, settings=settings, batch_size=settings.batch_size)
+        parts = stream(columns, loader=loader, num_videos=len(rows), device=settings.device, console=settings.console)
+        for part in parts:
+            for name, features in part.items():
+                cache.add(name, features)
+
+
+def _plan(needs: list[Need], cache: Cache, *, manifest: Manifest, settings: Settings) -> dict[View, Pass]:
+    passes: dict[View, Pass] = {}
+    for encoder, protocol, rows in needs:
+        card = encoder.card
+        for variant in protocol.variants:
+            speed = pace(variant) if card.frames > 1 else 1
+            view = View(
+                card.size, card.frames, card.stride, speed, protocol["views.clips"], protocol["views.crop_fraction"]
+            )
+            name = encoder.column(protocol, variant, manifest=manifest.content_hash)
+            cache.open(name, encoder.features, fresh=settings.force)
+            found = passes.setdefault(view, Pass(protocol))
+            found.columns[name] = Column(encoder.backbone, card, _order(variant))
+            found.rows.append(rows)
+            if encoder.kind == RANDOM:
+                found.random[name] = encoder
+    return passes
+
+
+def _order(variant: str) -> Order:
+    return next((order for order in get_args(Order) if order == variant), "normal")
+
+
+def _calibrate(found: Pass, names: set[str], *, manifest: Manifest, settings: Settings) -> None:
+    """Set the batch-norm statistics of the random networks."""
+    random = {id(e.backbone): (e.backbone, e.card) for name, e in found.random.items() if name in names}
+    if not random:
+        return
+    # of the first split whatever is scored, so that a control's score does not depend on what else is asked for
+    rows = controls.calibration_rows(manifest.rows(splits_of(manifest)[0], "train"))
+    wanted = recipe(found.protocol, next(iter(random.values()))[1], clips=1)
+    loader = _loader(manifest, rows, wanted, settings=settings, batch_size=controls.CALIBRATION_VIDEOS)
+    controls.calibrate(random.values(), loader=loader, device=settings.device)
+
+
+def _loader(
+    manifest: Manifest, rows: np.ndarray, wanted: Recipe, *, settings: Settings, batch_size: int
+) -> Iterator[Any]:
+    return evaluation_loader(
+        manifest,
+        rows,
+        recipe=wanted,
+        reader=settings.reader,
+        num_workers=settings.num_workers,
+        batch_size=batch_size,
+    )

@@ -1,0 +1,86 @@
+"""What a comparison is made of: rows, one per encoder, in groups that may be ranked. Reads records only; no torch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from vssl.evaluate import stats
+from vssl.evaluate.protocol import HARD, METRICS
+from vssl.evaluate.result import Result
+from vssl.evaluate.stats import Comparison, Interval, Scores
+
+
+class GroupKey(NamedTuple):
+    """Scores are ranked together only where all of these agree."""
+
+    dataset: str
+    label: str
+    manifest: str
+    fingerprint: str
+    labels_used: str
+    """Labels that pretraining used anywhere; "none" for self-supervised."""
+
+
+@dataclass
+class Row:
+    """One encoder: a trained one, the mean of the random initialisations, or a baseline without a network."""
+
+    kind: str
+    name: str
+    run: str
+    results: dict[int, list[Result]]
+    """Split -> results; several for the random initialisations, else one."""
+    flags: list[str] = field(default_factory=list)
+    rank: int | None = None
+    mean: Interval | None = None
+    """Over the splits that are not leaked; None where all are."""
+    versus: Comparison | None = None
+    """Against the mean of the random initialisations of the same network."""
+
+    @property
+    def first(self) -> Result:
+        """Any result: card, backbone and pretraining are the same in all."""
+        return next(iter(self.results.values()))[0]
+
+    @property
+    def clean(self) -> list[int]:
+        """Splits that may be averaged."""
+        return [split for split, found in sorted(self.results.items()) if not any(r.leaked for r in found)]
+
+    @property
+    def values(self) -> dict[int, list[float]]:
+        """Split -> the ranking metric of each result."""
+        return self.metric(self.first.ranking)
+
+    def metric(self, name: str) -> dict[int, list[float]]:
+        """Split -> a metric of each result."""
+        return {split: [r.metrics[name] for r in found] for split, found in sorted(self.results.items())}
+
+    def scores(self, splits: Iterable[int]) -> list[Scores]:
+        """Per-video scores on these splits, averaged over the seeds of a random row."""
+        return [stats.mean_of([r.scores() for r in self.results[split]]) for split in splits]
+
+    def counts(self) -> tuple[int, int]:
+        """Videos scored and listed, over all splits of one result each."""
+        found = [results[0] for results in self.results.values()]
+        return sum(r.num_scored for r in found), sum(r.num_listed for r in found)
+
+
+@dataclass
+class Group:
+    """Rows of one protocol on one data set and label."""
+
+    key: GroupKey
+    record: dict[str, Any]
+    rows: list[Row]
+    splits: list[int]
+    notes: list[str] = field(default_factory=list)
+    ranked_on: list[int] = field(default_factory=list)
+    leader: Comparison | None = None
+    """First against second ranked row."""
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that all rows have: the one that ranks, then the others."""
+        have = [result.metrics for row in self.rows for found in row.results.values() for result in found]
+        return [name for name in METRICS[self.record[HARD]["task"]] if all(name in metrics for metrics in have)]
