@@ -66,8 +66,7 @@ def train(args: argparse.Namespace, plan: dict[str, tuple[Path, list[str]]]) -> 
 def evaluate(args: argparse.Namespace, runs: list[Path]) -> None:
     """Score what has no score yet: one pass over the videos serves all runs, which share their controls."""
     shared = ["--data.manifest", str(args.manifest), "--label", ",".join(args.labels)]
-    for protocol in args.protocols:
-        _must(["evaluate", *map(str, runs), "--protocol", protocol, *shared])
+    _must(["evaluate", *map(str, runs), "--protocol", ",".join(args.protocols), *shared])
 
 
 def _must(argv: list[str]) -> None:
