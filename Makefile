@@ -9,7 +9,7 @@ DEMO   := runs/demo
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 FIT    := $(BIN)/vssl fit --data.num_workers 1
 
-.PHONY: setup format check test test-slow test-gpu demo clean-demo
+.PHONY: setup format check test test-slow test-gpu demo clean-demo study
 
 setup: $(READY)
 
@@ -60,6 +60,15 @@ $(DEMO)/vspp.done: $(DATA)/motion/manifest.csv
 	rm -rf $(DEMO)/vspp
 	$(FIT) -c configs/method/toy/vspp.yaml --data.manifest $< --trainer.max_steps 400 --run_dir $(DEMO)/vspp
 	touch $@
+
+# auxSKD then VSPP against VSPP alone, three seeds, on a world and with seeds that no setting was chosen on;
+# resumable: what is finished is not repeated. PROTOCOLS="knn-v1 linear-v1" scores under both
+PROTOCOLS := knn-v1
+study: $(DATA)/motion1/manifest.csv
+	$(BIN)/python benchmarks/study.py --manifest $< --out runs/study --protocols $(PROTOCOLS) -- --data.num_workers 1
+
+$(DATA)/motion1/manifest.csv: | setup
+	$(BIN)/vssl data toy $(DATA)/motion1 --seed 1
 
 clean-demo:
 	rm -rf $(DEMO) $(DATA)

@@ -51,10 +51,13 @@ def _limit(method: Any, batch: Any) -> dict[str, Any]:
     frames = method.backbone.input.frames
     if frames == 1:
         clips = clips.flatten(0, 1).unsqueeze(1)
-    started = time.perf_counter()
-    method.backbone(clips).square().mean().backward()
-    _wait(method)
-    return {"clips": len(clips), "frames": clips.shape[1], "limit_s": time.perf_counter() - started}
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        method.backbone(clips).square().mean().backward()
+        _wait(method)
+        times.append(time.perf_counter() - started)
+    return {"clips": len(clips), "frames": clips.shape[1], "limit_s": min(times)}
 
 
 def _wait(method: Any) -> None:

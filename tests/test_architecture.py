@@ -9,10 +9,10 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "vssl"
 LEVELS = {
-    **dict.fromkeys(["_version", "types", "errors", "seeds", "schedules", "distributed", "plugins"], 0),
+    **dict.fromkeys(["_version", "types", "errors", "seeds", "schedules", "distributed", "plugins", "staged"], 0),
     **dict.fromkeys(["views", "backbones", "losses", "heads", "ema", "bank", "optim", "scheduled"], 1),
     **dict.fromkeys(["methods", "data"], 2),
-    **dict.fromkeys(["probe", "pictures", "checkpoint", "foreign", "evaluate"], 3),
+    **dict.fromkeys(["probe", "pictures", "checkpoint", "foreign", "initialise", "evaluate"], 3),
     **dict.fromkeys(["cli", "__main__"], 4),
 }
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -71,7 +71,7 @@ def test_no_drawer_for_everything():
 LIGHT = [["--help"], ["--version"], ["methods"], ["backbones"]]
 WORDS = ("fit", "data", "evaluate", "features", "import", "compare", "diff", "methods", "backbones")
 LIGHT += [[command, "--help"] for command in WORDS]
-LIGHT += [["data", sub, "--help"] for sub in ("index", "check", "shots", "toy", "curate")]
+LIGHT += [["data", sub, "--help"] for sub in ("index", "check", "shots", "toy", "curate", "subset")]
 HEAVY = {"torch", "torchvision", "lightning", "jsonargparse", "timm", "pytorchvideo", "av", "pyarrow"}
 
 

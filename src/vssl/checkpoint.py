@@ -4,6 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
+from vssl import staged
 from vssl.backbones.base import Backbone, Input
 from vssl.backbones.files import read_plain
 from vssl.backbones.registry import build
@@ -25,10 +28,19 @@ class CheckpointInfo(NamedTuple):
     seen: dict[str, Any] | None
     """What pretraining saw (`VideoDataModule.seen`); None when unknown."""
     budget: dict[str, Any]
-    """Clips seen, hours and the like."""
+    """Clips seen, hours and the like, phases included."""
+    frozen: dict[str, dict[str, Any]]
+    """Name -> spec of frozen encoders that it learnt from."""
+    phases: list[dict[str, Any]]
+    """Runs that this one started from, first to last; each with method, step, epoch, sha, file, budget, seen."""
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
+    """The whole checkpoint, as it was saved.
+
+    Raises:
+        UserError: No file, truncated, unsafe, or not written by vssl.
+    """
     if not path.is_file():
         raise UserError(path, "no such checkpoint", "Give a .ckpt file or a run directory.")
     checkpoint = read_plain(path)
@@ -39,9 +51,9 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def resolve(path: str | Path) -> Path:
-    """The checkpoint file a path means: itself, or a run directory's last one."""
+    """The checkpoint file a path means: itself, or a run directory's last one (of its last finished stage)."""
     path = Path(path)
-    return path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    return staged.last_stage(path) / "checkpoints" / "last.ckpt" if path.is_dir() else path
 
 
 def read(path: str | Path) -> CheckpointInfo:
@@ -51,7 +63,11 @@ def read(path: str | Path) -> CheckpointInfo:
         UserError: No file, truncated, unsafe, or not written by vssl.
     """
     file = resolve(path)
-    checkpoint = _load(file)
+    return describe(file, load(file))
+
+
+def describe(file: Path, checkpoint: dict[str, Any]) -> CheckpointInfo:
+    """What a checkpoint that was loaded from `file` says of itself."""
     ours = checkpoint["vssl"]
     return CheckpointInfo(
         path=file,
@@ -62,7 +78,15 @@ def read(path: str | Path) -> CheckpointInfo:
         sha=hashlib.sha256(file.read_bytes()).hexdigest(),
         seen=ours.get("seen"),
         budget=ours.get("budget", {}),
+        frozen=ours.get("frozen", {}),
+        phases=ours.get("phases", []),
     )
+
+
+def backbone_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The encoder's tensors of a loaded checkpoint, named as in the encoder."""
+    prefix = checkpoint["vssl"]["prefix"]
+    return {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
 
 
 def load_backbone(path: str | Path, *, trust_imports: bool = False) -> Backbone:
@@ -76,23 +100,21 @@ def load_backbone(path: str | Path, *, trust_imports: bool = False) -> Backbone:
         UserError: No file, truncated, unsafe, an unknown encoder, or weights that do not fit it.
     """
     file = resolve(path)
-    checkpoint = _load(file)
-    ours = checkpoint["vssl"]
-    backbone = build(ours["backbone"], trust_imports=trust_imports)
-    if "input" in ours:  # of imported weights: what they want to see comes with them
-        backbone.input = _card(file, ours["input"])
-    prefix = ours["prefix"]
-    weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    checkpoint = load(file)
+    backbone = build(checkpoint["vssl"]["backbone"], trust_imports=trust_imports)
+    backbone.input = card(file, checkpoint) or backbone.input
     try:
-        backbone.load_state_dict(weights, strict=True)
+        backbone.load_state_dict(backbone_weights(checkpoint), strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(file, f"its weights do not fit its encoder ({reason})", "The file was changed.") from None
     return backbone.eval()
 
 
-def _card(file: Path, fields: Any) -> Input:
+def card(file: Path, checkpoint: dict[str, Any]) -> Input | None:
+    """What imported weights want to see, which comes with them; None for a run's own, whose encoder says it."""
+    fields = checkpoint["vssl"].get("input")
     try:
-        return Input(**fields)
+        return None if fields is None else Input(**fields)
     except TypeError as error:
         raise UserError(file, f"its input card is not readable ({error})", "The file was changed.") from None

@@ -47,6 +47,10 @@ class Ema(nn.Module, Generic[M]):
         self.teacher: M = copy.deepcopy(student)
         self.teacher.requires_grad_(False)
 
+    def restart(self, student: nn.Module) -> None:
+        """Become the student's copy again, buffers included, as when it was built."""
+        self.teacher.load_state_dict(student.state_dict())
+
     @torch.no_grad()
     def update(self, student: nn.Module, step: int, total: int) -> None:
         """Move the teacher towards the student; call after the optimizer step of the 0-based `step`."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from vssl.errors import UserError
-from vssl.schedules import warmup_cosine, warmup_steps
+from vssl.schedules import warmup_cosine, warmup_into_cosine, warmup_steps
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +28,13 @@ class Optim:
         momentum: Of SGD and LARS.
         weight_decay: L2 (SGD, Adam, LARS) or decoupled (AdamW).
         no_decay: Parameters left out of weight decay (and of LARS' trust ratio).
-        schedule: After the warm-up.
+        schedule: After the warm-up. "cosine" starts at the peak where the warm-up ends; "cosine_whole" spans the whole
+            run, and the warm-up rises to its value there (PySlowFast).
         warmup: Length of the linear warm-up in `unit`.
         warmup_from: Factor at step 0.
         milestones: For "steps", in `unit`.
         gamma: For "steps": factor at each milestone.
-        floor: For "cosine": factor at the end.
+        floor: For the cosines: factor at the end.
         unit: Of warmup and milestones.
     """
 
@@ -43,7 +44,7 @@ class Optim:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     no_decay: Literal["none", "norm_and_bias"] = "none"
-    schedule: Literal["constant", "cosine", "steps"] = "cosine"
+    schedule: Literal["constant", "cosine", "cosine_whole", "steps"] = "cosine"
     warmup: float = 0.0
     warmup_from: float = 0.0
     milestones: tuple[float, ...] = ()
@@ -90,8 +91,9 @@ class Optim:
         lr = self.lr if self.reference_batch is None else self.lr * batch / self.reference_batch
         unit = steps_per_epoch if self.unit == "epoch" else 1
         warmup = min(self.warmup * unit, total)
-        if self.schedule == "cosine":
-            return lr * warmup_cosine(step, total, warmup=warmup, start=self.warmup_from, floor=self.floor)
+        if self.schedule in ("cosine", "cosine_whole"):
+            factor = warmup_cosine if self.schedule == "cosine" else warmup_into_cosine
+            return lr * factor(step, total, warmup=warmup, start=self.warmup_from, floor=self.floor)
         milestones = tuple(m * unit for m in self.milestones) if self.schedule == "steps" else ()
         return lr * warmup_steps(step, milestones, gamma=self.gamma, warmup=warmup, start=self.warmup_from)
 

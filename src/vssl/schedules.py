@@ -16,6 +16,16 @@ def warmup_cosine(step: float, total: float, *, warmup: float, start: float = 0.
     return cosine(step - warmup, total - warmup, start=1.0, end=floor)
 
 
+def warmup_into_cosine(step: float, total: float, *, warmup: float, start: float = 0.0, floor: float = 0.0) -> float:
+    """A factor for the learning rate: half a cosine over all `total` steps; the warm-up rises to its value there.
+
+    PySlowFast's: the peak of 1 is never reached (iboot.md 5).
+    """
+    if step < warmup:
+        return start + (cosine(warmup, total, start=1.0, end=floor) - start) * step / warmup
+    return cosine(step, total, start=1.0, end=floor)
+
+
 def warmup_steps(
     step: float, milestones: tuple[float, ...], *, gamma: float, warmup: float = 0.0, start: float = 0.0
 ) -> float:

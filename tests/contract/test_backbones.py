@@ -33,6 +33,7 @@ def image(name: str, num_scales: int, **init_args: Any) -> Case:
 
 VIDEO_NAMES = catalog.TORCHVISION + catalog.VCOP + catalog.PYTORCHVIDEO
 LONG = {"s3d", "s3dg", "c3d_bn"}  # need 8 frames
+TARGET = {"name": "test_resnet", "weights": "random", "mean": [0.5] * 3, "std": [0.5] * 3, "size": 32}
 CASES = [
     image("resnet18", 5),
     image("mobilenetv2_100", 5, model_kwargs={"pad_type": "same"}),
@@ -48,8 +49,9 @@ CASES = [
     Case("TinyVideo", {"width": [4, 6, 8], "stem": "difference", "light": True}, ((1, 24), (6, 32)), 3),
     Case("PixelHistogram", {"bins": 8}, ((1, 24), (3, 32)), 1, keeps_frames=True),
     Case("FrameDifference", {"bins": 8}, ((2, 24), (5, 32)), 1),
+    Case("ImageTarget", TARGET, ((1, 24), (3, 32)), 1, keeps_frames=True),
 ]
-NUM_BACKBONES = 6
+NUM_BACKBONES = 7
 # the rest of the big ones differ from one that stays by its settings alone
 SLOW = {"c2d_r50", "i3d_r50", "r2plus1d_r50", "csn_r101", "x3d_xs", "x3d_s", "s3dg", "mvit_base_16x4"}
 PARAMS = [pytest.param(c, id=str(c), marks=[pytest.mark.slow] * (c.init_args.get("name") in SLOW)) for c in CASES]
@@ -159,7 +161,7 @@ def test_rows_do_not_depend_on_each_other_in_eval(case: Case, backbone: Backbone
 def test_every_trainable_parameter_gets_a_gradient(case: Case) -> None:
     net = made(case, seed=0)
     if not list(net.parameters()):
-        assert case.name in ("PixelHistogram", "FrameDifference")
+        assert case.name in ("PixelHistogram", "FrameDifference", "ImageTarget")
         assert not net.state_dict()
         return
     with torch.no_grad():

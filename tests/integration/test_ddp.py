@@ -6,6 +6,9 @@ from support.ranks import run_ranks
 from support.runs import (
     auxskd,
     difference,
+    iboot_bank,
+    iboot_centred,
+    iboot_infonce,
     moclr,
     rspnet,
     trained,
@@ -25,14 +28,12 @@ pytestmark = pytest.mark.slow
 
 def _rank(_, world, build, manifest, gather_off, steps=8):
     if gather_off:
-        import vssl.methods.auxskd
-        import vssl.methods.rspnet
-        import vssl.methods.vito
-        import vssl.methods.vivi
+        from vssl.methods import auxskd, critics, iboot, rspnet, targets, vito, vivi
 
-        for module in (vssl.methods.auxskd, vssl.methods.rspnet, vssl.methods.vito):
+        for module in (auxskd, iboot, rspnet, targets, vito):
             module.gather = lambda x: (x.detach(), 0)
-        vssl.methods.vivi.gather_with_gradient = lambda x: (x, 0)
+        for module in (critics, vivi):
+            module.gather_with_gradient = lambda x: (x, 0)
     return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp", steps=steps)
 
 
@@ -48,6 +49,9 @@ STEPS = {
     videopace: 4,
     vcop_without_dropout: 4,
     rspnet: 6,
+    iboot_centred: 8,
+    iboot_infonce: 8,
+    iboot_bank: 8,
 }
 
 
@@ -61,7 +65,10 @@ def test_two_processes_equal_one(build, steps, toy_manifest):
     assert difference(alone, start) > 1000 * LIMIT  # training moves the weights: the equality is not an empty one
 
 
-@pytest.mark.parametrize(("build", "at_least"), [(vito, 1e-2), (vivi_ex2, 1e-3), (rspnet, 1e-2)])
+@pytest.mark.parametrize(
+    ("build", "at_least"),
+    [(vito, 1e-2), (vivi_ex2, 1e-3), (rspnet, 1e-2), (iboot_centred, 1e-4), (iboot_infonce, 1e-3)],
+)
 def test_without_the_gather_they_differ(build, at_least, toy_manifest):
     alone = trained(build, toy_manifest, exact_norms=True)
     first, _ = run_ranks(_rank, build, str(toy_manifest), True)

@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch.utils.data import default_collate
 
-from support.cli import vssl
+from support.cli import ENV, vssl
 from vssl.backbones.tiny import TinyVideo
 from vssl.data.dataset import VideoDataset
 from vssl.data.manifest import Manifest
@@ -139,3 +139,15 @@ def test_vito_learns_colour_and_not_shape_where_colour_stays(folder):
     assert colour.trained >= sum(colour.random) / 3 + 20
     assert shape.against_random.verdict != "beats"
     assert shape.trained <= CHANCE["shape"] + 8
+
+
+@pytest.mark.real
+def test_iboot_learns_shape_from_a_real_image_network(folder, real_data, monkeypatch):
+    """Where nuisance is redrawn; on the world with constant nuisance it learns colour (toy.md 4c)."""
+    monkeypatch.setitem(ENV, "VSSL_TEACHER", str(real_data / "teachers" / "mobilenetv2_100_imagenet.pth"))
+    run = pretrained(folder, "iboot", "redrawn", "shape,colour,motion", f"--model.targets.cache={folder / 'targets'}")
+    shape = scores(run, "shape")
+    print(shape, scores(run, "colour"), scores(run, "motion"), sep="\n")
+    assert shape.against_random.verdict == "beats"
+    (network,) = [name for name in shape.baselines if name.startswith("ImageTarget")]
+    assert shape.baselines[network] > shape.trained  # what there is to learn

@@ -12,10 +12,14 @@ from torch.utils.data import default_collate
 
 from vssl import VideoDataModule
 from vssl.backbones.base import Backbone, Input
+from vssl.backbones.target import ImageTarget
 from vssl.backbones.tiny import TinyImage, TinyVideo
 from vssl.ema import Momentum
 from vssl.methods.auxskd import VIEWS, AuxSKD
+from vssl.methods.byol import EmaVideo
+from vssl.methods.iboot import IBoot, KlBank
 from vssl.methods.rspnet import RSPNet
+from vssl.methods.targets import Targets
 from vssl.methods.vcop import VCOP
 from vssl.methods.videopace import VideoPace
 from vssl.methods.vito import VITO, ByolAugment, Projector
@@ -23,7 +27,7 @@ from vssl.methods.vivi import VIVI, Critic, Triplet
 from vssl.methods.vspp import VSPP
 from vssl.optim import Optim
 from vssl.types import Batch, Key
-from vssl.views import Augment, PacedClips, Shots, ShuffledClips, SpeedPairs, WholePace, WindowFrames
+from vssl.views import Augment, ClipsWithFrames, PacedClips, Shots, ShuffledClips, SpeedPairs, WholePace, WindowFrames
 
 SGD = Optim(name="sgd", lr=0.1, weight_decay=1e-4, schedule="cosine", warmup=2, unit="step")
 
@@ -124,11 +128,47 @@ def vspp_segment_alone():
     return vspp(heads="segment")
 
 
+def image_target(seed=0, **card):
+    """A small timm network, randomly initialised."""
+    given = {"weights": "random", "mean": [0.5] * 3, "std": [0.25] * 3, "size": 32, "seed": seed}
+    return ImageTarget("test_resnet", **given | card)
+
+
+def iboot(optim=SGD, *, target=None, views=None, **settings):
+    """iBoot on clips of 4 frames of 24 pixels, jittered and blurred, with targets of a random network."""
+    augment = Augment(scale=(0.5, 1.0), jitter=0.8, blur=0.5)
+    views = ClipsWithFrames(clips=2, frames=4, stride=2, teacher_frames=2) if views is None else views
+    backbone = TinyVideo(4, light=True, size=24, frames=4)
+    target = image_target() if target is None else target
+    return IBoot(backbone, target=target, views=views, augment=augment, optim=optim, **settings)
+
+
+def iboot_centred(optim=SGD):
+    return iboot(optim, targets=Targets(centring="running", photometric=True))
+
+
+def iboot_infonce(optim=SGD):
+    return iboot(optim, loss="infonce", head="mlp", hidden=16)
+
+
+def iboot_bank(optim=SGD):
+    return iboot(optim, loss="kl_bank", bank=KlBank(32), targets=Targets(centring="ema"))
+
+
+def iboot_video(optim=SGD):
+    return iboot(optim, ema_video=EmaVideo(1.0, hidden=16, out=8), head="mlp+predictor", hidden=16)
+
+
+def iboot_sequential(optim=SGD):
+    return iboot(optim, sequential=True, targets=Targets(aggregate="per_frame", clips="cross"))
+
+
 BUILDERS = {
     "vssl.methods.auxskd.AuxSKD": auxskd,
     "vssl.methods.rspnet.RSPNet": rspnet,
     "vssl.methods.vcop.VCOP": vcop,
     "vssl.methods.videopace.VideoPace": videopace,
+    "vssl.methods.iboot.IBoot": iboot,
     "vssl.methods.vito.VITO": vito,
     "vssl.methods.vivi.VIVI": vivi,
     "vssl.methods.vspp.VSPP": vspp,
@@ -143,6 +183,11 @@ VARIANTS = {
     "auxSKD, no predictor": auxskd_without_predictor,
     "VSPP, speed alone": vspp_speed_alone,
     "VSPP, segment alone": vspp_segment_alone,
+    "iBoot, centred": iboot_centred,
+    "iBoot, InfoNCE": iboot_infonce,
+    "iBoot, bank": iboot_bank,
+    "iBoot, video branch": iboot_video,
+    "iBoot, sequential": iboot_sequential,
 }
 """More settings that keep the same promises."""
 

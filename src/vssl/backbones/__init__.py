@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vssl.backbones.baselines import FrameDifference, PixelHistogram
     from vssl.backbones.image import ImageBackbone
     from vssl.backbones.registry import build, registered
+    from vssl.backbones.target import ImageTarget
     from vssl.backbones.tiny import TinyImage, TinyVideo
     from vssl.backbones.video import VideoBackbone
 
@@ -24,6 +25,7 @@ __all__ = [
     "Backbone",
     "FrameDifference",
     "ImageBackbone",
+    "ImageTarget",
     "Input",
     "PixelHistogram",
     "TinyImage",

@@ -19,6 +19,7 @@ MODULES = {
     "TinyVideo": "vssl.backbones.tiny",
     "PixelHistogram": "vssl.backbones.baselines",
     "FrameDifference": "vssl.backbones.baselines",
+    "ImageTarget": "vssl.backbones.target",
 }
 """Built-in class -> the module that holds it."""
 
@@ -43,6 +44,7 @@ _NOTES = {
     "TinyVideo": "3-stage 3-D residual network, 0.2 M parameters, for small worlds and tests",
     "PixelHistogram": "no network: per-channel histogram of pixel values, a baseline",
     "FrameDifference": "no network: three statistics of frame differences, a baseline",
+    "ImageTarget": "any timm model with weights from a file, frozen: what iBoot regresses to, and its control",
 }
 
 

@@ -1,6 +1,5 @@
 """Image encoders: any timm model that yields 2-D feature maps."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +12,9 @@ from torch import Tensor, nn
 
 from vssl.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Input
 from vssl.backbones.parts import as_floats, deepest, triple, unfold_frames, whole
+from vssl.backbones.timm_models import check_arguments, check_name, create_timm, sized
 from vssl.backbones.weights import load_weights
 from vssl.errors import UserError
-
-# what we decide ourselves, or what would make timm fetch a file
-_OURS = {"features_only", "in_chans", "num_classes", "checkpoint_path", "cache_dir", "feature_cls", "output_fmt"}
 
 
 class ImageBackbone(Backbone):
@@ -47,15 +44,15 @@ class ImageBackbone(Backbone):
         model_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        _check(name, model_kwargs or {})
+        check_name(name)
+        check_arguments(model_kwargs or {})
         card = get_pretrained_cfg(name)
         self.name, self.weights, self.size = name, weights, whole(size, "size")
         self.mean = triple(mean or (card.mean if card else IMAGENET_MEAN), "mean")
         self.std = triple(std or (card.std if card else IMAGENET_STD), "std")
         self.model_kwargs = dict(model_kwargs or {})
-        fixed = {"img_size": size} if card is not None and card.fixed_input_size else {}
-        self._arguments: dict[str, Any] = fixed | self.model_kwargs
-        net = _create(name, self._arguments)
+        self._arguments = sized(name, size, self.model_kwargs)
+        net = create_timm(name, self._arguments, features_only=True)
         self.net = net
         self.map_dims = tuple(net.feature_info.channels())
         self.dim = self.map_dims[-1]
@@ -110,18 +107,6 @@ def _plain(name: str) -> str:
     return name.replace("_", ".")
 
 
-def _check(name: str, model_kwargs: dict[str, Any]) -> None:
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-        remedy = f"Close names: {', '.join(close)}." if close else "timm.list_models() has them all."
-        raise UserError(name, "timm has no such model", remedy)
-    for key in model_kwargs:
-        if key in _OURS or key.startswith("pretrained"):
-            raise UserError(
-                f"model_kwargs.{key}", "is not an argument of the architecture", "Use `weights` for a file."
-            )
-
-
 def _final_norm(name: str, dim: int, arguments: dict[str, Any]) -> nn.Module | None:
     """The norm and ReLU after the last block of a pre-activation network, which timm's feature maps leave out."""
     if not name.startswith("resnetv2"):
@@ -132,14 +117,3 @@ def _final_norm(name: str, dim: int, arguments: dict[str, Any]) -> nn.Module | N
     assert isinstance(model, ResNetV2)
     ends_earlier = model.num_features != dim
     return None if ends_earlier or isinstance(model.norm, nn.Identity) else model.norm
-
-
-def _create(name: str, arguments: dict[str, Any]) -> Any:
-    try:
-        return timm.create_model(name, features_only=True, pretrained=False, **arguments)
-    except (TypeError, AttributeError, RuntimeError, AssertionError) as error:
-        # timm's own refusal: no feature maps for this model, or an argument its constructor does not know
-        line = str(error).strip().partition("\n")[0].rstrip(".")
-        raise UserError(
-            name, f"timm refuses it as an encoder with {arguments}: {line}", "Change the arguments."
-        ) from error

@@ -25,7 +25,7 @@ def load_weights(file: str, wanted: Mapping[str, Tensor], *, own: Mapping[str, T
     Raises:
         UserError: No such file, not a state dict, or any tensor missing, unknown or of another shape.
     """
-    tensors = _read(Path(file))
+    tensors = read_weights(file)
     if tensors.keys() == own.keys():
         wanted = own
     _check(file, tensors, wanted, spare)
@@ -34,7 +34,9 @@ def load_weights(file: str, wanted: Mapping[str, Tensor], *, own: Mapping[str, T
             tensor.copy_(tensors[name])
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(file: str) -> dict[str, Tensor]:
+    """The tensors of a local file; `UserError` where it is none or holds anything else."""
+    path = Path(file)
     if not path.is_file():
         raise UserError(path, "no such weights file", "Weights are local files; vssl downloads none.")
     content = read_plain(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vssl import staged
 from vssl.cli.parser import Parser
 from vssl.evaluate import render, table
 from vssl.evaluate.result import FOLDER, Result, of_run
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> int:
 
 
 def _home(run: Path) -> Path:
-    return run.parent if run.name == FOLDER else run
+    return staged.last_stage(run.parent if run.name == FOLDER else run)
 
 
 def _results(runs: list[Path]) -> list[Result]:

@@ -1,4 +1,4 @@
-"""`vssl data`: make a manifest, check it, find shots, curate it, render the toy world.
+"""`vssl data`: make a manifest, check it, find shots, curate it, take part of it, render the toy world.
 
 Imports at the top stay light: --help is fast.
 """
@@ -35,9 +35,10 @@ def main(argv: list[str]) -> int:
     _add_shots(commands.add_parser("shots", help="find shot boundaries and write them into a manifest"))
     _add_toy(commands.add_parser("toy", help="render the toy world: small videos with known factors"))
     _add_curate(commands.add_parser("curate", help="keep the videos in which a classifier sees what was searched for"))
+    _add_subset(commands.add_parser("subset", help="keep the videos, or the classes, that a list names"))
     arguments = parser.parse_args(argv)
-    run = {"index": _index, "check": _check, "shots": _shots, "toy": _toy, "curate": _curate}[arguments.command]
-    return run(arguments)
+    run = {"index": _index, "check": _check, "shots": _shots, "toy": _toy, "curate": _curate, "subset": _subset}
+    return run[arguments.command](arguments)
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +130,15 @@ def _add_curate(parser: argparse.ArgumentParser) -> None:
         "--size", metavar="PX", type=values.positive, default=224, help="side of the crop (default 224)"
     )
     _add_workers(parser)
+
+
+def _add_subset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="a .csv written by vssl data index")
+    parser.add_argument(
+        "--list", required=True, metavar="FILE", type=Path, help="one CLASS/NAME [FRAMES], or one CLASS, per line"
+    )
+    parser.add_argument("--out", metavar="MANIFEST", type=Path, help="the .csv to write (default: MANIFEST-LIST.csv)")
+    parser.add_argument("--root", metavar="R", type=Path, help="where the videos are now")
 
 
 def _add_probing(parser: argparse.ArgumentParser) -> None:
@@ -240,3 +250,17 @@ def _curate(arguments: argparse.Namespace) -> int:
     sys.stdout.write(f"{kept} of {videos} videos kept ({100 * kept / max(1, videos):.1f} %); dropped: {dropped or 0}\n")
     sys.stdout.write(f"wrote {arguments.out}; why: {arguments.out.with_suffix('.curation.jsonl')}\n")
     return 0 if kept else 1
+
+
+def _subset(arguments: argparse.Namespace) -> int:
+    from vssl.data.manifest import Manifest
+    from vssl.data.subset import subset
+
+    manifest = Manifest.load(arguments.manifest, root=arguments.root)
+    out = arguments.out or arguments.manifest.with_name(f"{arguments.manifest.stem}-{arguments.list.stem}.csv")
+    found = subset(manifest, arguments.list, out=out)
+    missing = found["missing"]
+    sys.stdout.write(f"{found['found']} of {found['listed']} {found['names']} found, {len(missing)} missing")
+    sys.stdout.write(f": {', '.join(missing[:10])}{', ...' * (len(missing) > 10)}\n" if missing else "\n")
+    sys.stdout.write(f"{found['rows']} of {len(manifest)} rows kept; wrote {out} and {out.with_suffix('.json')}\n")
+    return 0

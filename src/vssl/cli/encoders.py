@@ -129,7 +129,7 @@ def trained_encoder(args: argparse.Namespace, path: Path, protocol: "Protocol", 
     Raises:
         UserError: the checkpoint is missing, unsafe or broken.
     """
-    from vssl import checkpoint
+    from vssl import checkpoint, staged
     from vssl.evaluate.encoder import Encoder, plain, pretraining
     from vssl.evaluate.features import card_of
     from vssl.evaluate.result import FOLDER, TRAINED
@@ -138,14 +138,15 @@ def trained_encoder(args: argparse.Namespace, path: Path, protocol: "Protocol", 
     backbone = checkpoint.load_backbone(path, trust_imports=args.trust_imports)
     file = checkpoint.resolve(path).resolve()
     home = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-    same = info.seen is not None and info.seen["dataset"] == manifest.dataset
-    own = int(info.seen["split"]) if same and info.seen else 1
-    method = info.method.rpartition(".")[2]
+    records = [] if info.seen is None else [info.seen, *filter(None, info.seen.get("earlier", ()))]
+    own = next((int(seen["split"]) for seen in records if seen["dataset"] == manifest.dataset), 1)
+    names = [*(phase["method"] for phase in info.phases), info.method]
+    method = "+".join(name.rpartition(".")[2] for name in names)
     place = Path(args.out) if args.out else home
     return Encoder(
         kind=TRAINED,
         name=method,
-        run=home.name if file.parent.name == "checkpoints" else file.stem,
+        run=staged.name_of(home) if file.parent.name == "checkpoints" else file.stem,
         folder=place / FOLDER,
         features=None if args.no_cache else Path(args.cache) if args.cache else place / "features",
         backbone=backbone,
@@ -158,8 +159,10 @@ def trained_encoder(args: argparse.Namespace, path: Path, protocol: "Protocol", 
     )
 
 
-def controls_of(trained: "Encoder", seeds: list[int], *, trust_imports: bool) -> "list[Encoder]":
-    """Random initialisations of the same network and the baselines, on the same splits and pixels."""
+def controls_of(
+    trained: "Encoder", seeds: list[int], *, frozen: dict[str, Any], trust_imports: bool
+) -> "list[Encoder]":
+    """Random initialisations of the same network, the baselines and frozen teachers, on the same splits and pixels."""
     from dataclasses import replace
 
     from vssl.backbones.base import Backbone
@@ -178,9 +181,9 @@ def controls_of(trained: "Encoder", seeds: list[int], *, trust_imports: bool) ->
     baselines: list[Backbone] = [PixelHistogram(size=card.size)]
     if card.frames > 1:  # one frame has no difference to the next
         baselines.append(FrameDifference(size=card.size, frames=card.frames, stride=card.stride))
-    for backbone in baselines:
+    named = {type(backbone).__name__: backbone for backbone in baselines}
+    for name, backbone in (named | controls.frozen_encoders(frozen, trust_imports=trust_imports)).items():
         # the same pixels as the encoder's, scaled as the baseline wants them
         own = card._replace(mean=backbone.input.mean, std=backbone.input.std, color="rgb")
-        name = type(backbone).__name__
         found.append(replace(bare, kind=BASELINE, name=name, backbone=backbone, card=own, spec=plain(backbone.spec())))
     return found

@@ -127,6 +127,7 @@ def _evaluate(args: argparse.Namespace, protocols: "list[Protocol]", console: An
 
 def _jobs(args: argparse.Namespace, protocols: "list[Protocol]", manifest: "Manifest") -> "list[Job]":
     """Per protocol the trained encoders, and the controls of each."""
+    from vssl import checkpoint
     from vssl.evaluate import score
     from vssl.evaluate.clips import TASKS
     from vssl.evaluate.result import RANDOM
@@ -134,12 +135,13 @@ def _jobs(args: argparse.Namespace, protocols: "list[Protocol]", manifest: "Mani
 
     jobs = [Job(protocol, []) for protocol in protocols]
     for path in args.checkpoints:
+        frozen = checkpoint.read(Path(path)).frozen
         for protocol, encoders in jobs:
             trained = trained_encoder(args, Path(path), protocol, manifest)
             if not args.allow_leak:
                 score.guard(trained, manifest)
             seeds = protocol["controls.random_seeds"]
-            beside = controls_of(trained, seeds, trust_imports=args.trust_imports)
+            beside = controls_of(trained, seeds, frozen=frozen, trust_imports=args.trust_imports)
             if protocol["task"] in TASKS:  # what has no parameters cannot be trained
                 beside = [control for control in beside if control.kind == RANDOM]
             encoders += [trained, *beside]

@@ -16,11 +16,15 @@ Pretrain a method. Later layers and flags win; interpolation is OmegaConf's (${o
   --data.manifest FILE     manifest made by `vssl data index` or `vssl data toy`
   --run_dir DIR            folder of this run (default: runs/METHOD-TIME)
   --ckpt_path FILE         continue from a checkpoint, in its run's folder
+  --init_from RUN          start from the backbone of another run or checkpoint, with new heads
   --seed_everything N      the one seed of the run (default: 0)
   --trainer.max_epochs N   any Trainer argument goes like this
   --print_config           print the complete configuration and stop
+  --stages.NAME.KEY VALUE  where a layer lists stages: for one of them; other flags and layers are for all
   --model.help CLASS       list the settings of a method (`vssl methods` prints the classes)
   --help-all               list every option (takes some seconds)
+
+A run in stages continues with the same command and --run_dir. docs/stages.md says more.
 
 example: vssl fit -c configs/method/toy/vito.yaml --data.manifest toy/manifest.csv
 """
@@ -32,17 +36,24 @@ def main(argv: list[str]) -> int:
         print(_HELP, end="")
         return 0
     argv = ["--help" if word == "--help-all" else word for word in argv]
-    run(argv)
+    from vssl.cli import stages
+
+    plan = stages.read(argv)
+    if plan is not None:
+        _say_what_matters()
+        stages.run(plan)
+    else:
+        run(argv)
     return 0
 
 
-def run(argv: list[str]) -> Any:
+def run(argv: list[str], stage: str = "") -> Any:
     """Train as the command line says; returns the LightningCLI with trainer, model and datamodule."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # tensorboard probes for tensorflow and it is chatty
     from vssl.cli.lightning_cli import FitCLI
 
     _say_what_matters()
-    cli = FitCLI(argv)
+    cli = FitCLI(argv, stage)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.get("ckpt_path"), weights_only=True)
     if cli.trainer.is_global_zero:
         print(f"run: {Path(cli.run)}")

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
 
 from vssl import checkpoint, plugins
 from vssl.backbones.base import Backbone
@@ -21,6 +22,7 @@ from vssl.cli.messages import one_line, settings
 from vssl.cli.run import RunRecord, keep_metrics, run_directory
 from vssl.data.module import VideoDataModule
 from vssl.errors import UserError
+from vssl.initialise import init_from
 from vssl.methods.base import Method
 from vssl.pictures import Pictures
 from vssl.probe import OnlineKnn
@@ -51,9 +53,13 @@ def _subclasses(cls: type) -> Iterator[type]:
 class _ProgressBar(RichProgressBar):
     """Says how far the whole run is, and not the logger's version."""
 
+    def __init__(self, stage: str) -> None:
+        super().__init__()
+        self._stage = f"{stage}, " if stage else ""
+
     def _get_train_description(self, current_epoch: int) -> str:
         epochs, steps = self.trainer.max_epochs, self.trainer.max_steps
-        text = f"epoch {current_epoch + 1}" + (f"/{epochs}" if epochs and epochs > 0 else "")
+        text = f"{self._stage}epoch {current_epoch + 1}" + (f"/{epochs}" if epochs and epochs > 0 else "")
         return text + (f", step {self.trainer.global_step}/{steps}" if steps > 0 else "")
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
@@ -66,10 +72,11 @@ class FitCLI(LightningCLI):
 
     Args:
         argv: Words after `vssl fit`.
+        stage: What the progress bar says in front.
     """
 
-    def __init__(self, argv: list[str]) -> None:
-        self.argv = argv
+    def __init__(self, argv: list[str], stage: str = "") -> None:
+        self.argv, self.stage = argv, stage
         jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
         plugins.load(plugins.BACKBONES)
         plugins.load(plugins.METHODS)
@@ -92,6 +99,7 @@ class FitCLI(LightningCLI):
         """The method hands the datamodule its recipe; the run has one seed."""
         parser.add_argument("--run_dir", type=str | None, default=None, help="folder of this run")
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="checkpoint to continue from")
+        parser.add_argument("--init_from", type=str | None, default=None, help="run to take the backbone from")
         parser.link_arguments("model", "data.recipe", compute_fn=lambda m: m.recipe, apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
 
@@ -128,6 +136,10 @@ class FitCLI(LightningCLI):
             raise UserError(value, "it would replace the sampler", "Use trainer.limit_train_batches.")
         method = type(self.model).__name__.lower()
         self.run = run_directory(self.config.get("run_dir"), method, self.config.get("ckpt_path"))
+        if self.config.get("init_from") and not self.config.get("ckpt_path"):
+            inventory = init_from(self.model, self.config["init_from"])
+            logger.info("backbone from %s", self.config["init_from"])
+            rank_zero_only(Console(stderr=True).print)(inventory.table())
         if given.get("logger") in (None, True):
             if self.config.get("ckpt_path"):
                 rank_zero_only(keep_metrics)(self.run)
@@ -160,5 +172,13 @@ class FitCLI(LightningCLI):
                 ModelCheckpoint(**shared, filename="timed", train_time_interval=timedelta(minutes=30)),
             ]
         if config.get("enable_progress_bar") is not False:
-            chosen.append(_ProgressBar())
+            chosen.append(_ProgressBar(self.stage))
         return chosen
+
+
+class CheckCLI(FitCLI):
+    """Parses and builds method and data, and stops there: nothing is written."""
+
+    def instantiate_classes(self) -> None:
+        """As FitCLI, without a trainer."""
+        self.model = self.parser.instantiate_classes(self.config)["model"]

@@ -29,7 +29,7 @@ def run_directory(given: str | None, method: str, ckpt_path: str | None) -> Path
     torchrun or SLURM start are given one.
     """
     rank = int(getattr(rank_zero_only, "rank", None) or 0)  # Lightning reads it off the launcher's variables
-    if rank > 0 and _ENV in os.environ:
+    if rank > 0 and given is None and _ENV in os.environ:
         return Path(os.environ[_ENV])
     if given is None and ckpt_path is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--run_dir", "processes that torchrun or SLURM start need one name", "Give --run_dir.")
@@ -40,15 +40,22 @@ def run_directory(given: str | None, method: str, ckpt_path: str | None) -> Path
     elif ckpt_path is not None and (Path(ckpt_path).parent.parent / "config.yaml").is_file():
         path = Path(ckpt_path).parent.parent
     else:
-        stem = Path("runs") / f"{method}-{datetime.now():%Y%m%d-%H%M%S}"
-        path, number = stem, 2
-        while path.exists():
-            path, number = stem.with_name(f"{stem.name}-{number}"), number + 1
+        path = unused_directory(method)
     if ckpt_path is None and (path / "config.yaml").exists():
         last = path / "checkpoints" / "last.ckpt"
         way = f"or continue it: --ckpt_path {last}" if last.is_file() else "or remove it: it has no checkpoint"
         raise UserError(path, "already holds a run", f"Choose another --run_dir, {way}.")
-    os.environ[_ENV] = str(path)
+    if given is None:
+        os.environ[_ENV] = str(path)
+    return path
+
+
+def unused_directory(name: str) -> Path:
+    """runs/NAME-TIME, with a number behind it where that exists."""
+    stem = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    path, number = stem, 2
+    while path.exists():
+        path, number = stem.with_name(f"{stem.name}-{number}"), number + 1
     return path
 
 
@@ -84,7 +91,7 @@ class RunRecord(Callback):
         self._began, self._seconds = time.monotonic(), 0.0
 
     @rank_zero_only
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  # Lightning's hook
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the record; a resumed run adds files and overwrites none."""
         self._began = time.monotonic()
         self.run.mkdir(parents=True, exist_ok=True)
@@ -98,7 +105,10 @@ class RunRecord(Callback):
         (layers / "command.txt").write_text(" ".join(["vssl fit", *self.argv]) + "\n", encoding="utf-8")
         _write_json(self.run / f"environment{suffix}.json", environment())
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit
-        seen = {k: v if isinstance(v, str | int) else len(v) for k, v in data.seen.items()}
+        seen: dict[str, Any] = {k: v if isinstance(v, str | int) else len(v) for k, v in data.seen.items()}
+        if pl_module.phases:
+            names = ("method", "step", "epoch", "sha", "file")
+            seen["init_from"] = [{name: phase[name] for name in names} for phase in pl_module.phases]
         groups = [format(g & (2**64 - 1), "016x") for g in data.seen["groups"].tolist()]
         _write_json(self.run / f"data{suffix}.json", {**seen, "group_hashes": groups})
 

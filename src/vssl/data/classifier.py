@@ -1,12 +1,10 @@
 """An image classifier from a local file, as a judge of frames: its top-1 class, frame by frame."""
 
-import difflib
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from jaxtyping import UInt8
 from timm.models import get_pretrained_cfg
@@ -14,8 +12,8 @@ from torch import Tensor, nn
 
 from vssl.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from vssl.backbones.parts import triple
+from vssl.backbones.timm_models import check_name, create_timm
 from vssl.backbones.weights import load_weights
-from vssl.errors import UserError
 
 CHUNK = 25
 """Frames classified together. Fixed: a batch of another size may change the last digits of a score."""
@@ -48,14 +46,8 @@ class Classifier:
         std: Sequence[float] | None = None,
         size: int = 224,
     ) -> None:
-        if not timm.is_model(name):
-            close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-            raise UserError(name, "timm has no such model", f"Close names: {', '.join(close)}." if close else "")
-        try:
-            net: Any = timm.create_model(name, pretrained=False, **(model_kwargs or {}))
-        except (TypeError, AttributeError, RuntimeError, AssertionError) as error:
-            line = str(error).strip().partition("\n")[0].rstrip(".")
-            raise UserError(name, f"timm refuses it with {model_kwargs}: {line}", "Change --model-kwargs.") from error
+        check_name(name)
+        net = create_timm(name, model_kwargs or {})
         tensors = net.state_dict()
         load_weights(str(weights), tensors, own=tensors, spare=())
         card = get_pretrained_cfg(name)

@@ -123,7 +123,9 @@ class VideoDataModule(LightningDataModule):
     def clips_per_video(self) -> int:
         """Clips (or single frames) that the method sees of a video in one draw, re-cut views not counted."""
         plan = self.recipe.sampler(self.manifest.meta(int(self.rows[0])), seeded("clips per video"))
-        return sum(plan.views[name].shape[0] for name, view in self.recipe.views.items() if view.like is None)
+        return sum(
+            plan.views[name].shape[0] for name, view in self.recipe.views.items() if view.like is None and view.counted
+        )
 
     @functools.cached_property
     def seen(self) -> dict[str, Any]:

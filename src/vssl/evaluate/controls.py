@@ -1,6 +1,8 @@
 """What every score is held against: the same network as initialised, and features without a network."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from torch import nn
 from vssl.backbones.base import Backbone, Input
 from vssl.backbones.registry import build
 from vssl.evaluate.features import VIEW, normalise
+
+logger = logging.getLogger(__name__)
 
 CALIBRATION_BATCHES, CALIBRATION_VIDEOS = 6, 32
 """Batches and videos per batch that set the batch-norm statistics of a random initialisation."""
@@ -30,6 +34,18 @@ def random_encoders(
 def random_name(seed: int) -> str:
     """How a random initialisation is called in a table."""
     return f"random {seed}"
+
+
+def frozen_encoders(frozen: Mapping[str, Any], *, trust_imports: bool = False) -> dict[str, Backbone]:
+    """Frozen encoders that a checkpoint learnt from, name -> encoder; without those whose weights file is gone."""
+    encoders = {}
+    for name, spec in frozen.items():
+        weights = spec["init_args"].get("weights")
+        if weights not in (None, "random") and not Path(weights).is_file():
+            logger.warning("%s is left out: %s is not on this machine", name, weights)
+            continue
+        encoders[name] = build(spec, trust_imports=trust_imports)
+    return encoders
 
 
 def untrained(spec: Mapping[str, Any]) -> dict[str, Any]:

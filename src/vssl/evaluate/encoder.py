@@ -85,9 +85,11 @@ class Encoder:
 
 def pretraining(method: str, seen: Mapping[str, Any] | None, budget: Mapping[str, Any]) -> dict[str, Any]:
     """The pretraining record of a result: plain values, no hashes of single videos."""
-    data = None
-    if seen is not None:
-        data = {name: seen[name] for name in ("dataset", "manifest", "split", "subset", "rows", "num_videos")}
+    data, phases = None, [seen, *(seen or {}).get("earlier", ())]
+    if all(phase is not None for phase in phases):
+        fields = ("dataset", "manifest", "split", "subset", "rows", "num_videos")
+        data, *earlier = ({name: phase[name] for name in fields} for phase in phases)
+        data |= {"earlier": earlier} if earlier else {}
     plain = {name: value for name, value in budget.items() if isinstance(value, (str, int, float, bool, type(None)))}
     return {"labels_used": "none"} | plain | {"method": method, "data": data}
 

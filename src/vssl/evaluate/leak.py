@@ -28,17 +28,20 @@ def overlap(seen: Mapping[str, Any] | None, *, dataset: str, groups: np.ndarray,
     """Overlap of the test videos with pretraining; groups only count on the data set that they belong to.
 
     Args:
-        seen: The checkpoint's record, with `dataset` and integer hashes `groups` and `content`; None: not known.
+        seen: The checkpoint's record, with `dataset` and integer hashes `groups` and `content`, and the records of the
+            runs that it started from as `earlier`; None: not known.
         dataset: Data set of the test videos.
         groups: (n,) hash of each test video's source group; 0 where it has none.
         content: (n,) hash of each test file's bytes; 0 where it is not known.
     """
     if seen is None:
         return Leak(0, 0, len(content))
-    known = groups[groups != 0] if seen["dataset"] == dataset else groups[:0]
-    seen_groups = np.intersect1d(known, np.asarray(seen["groups"]))
-    files = np.isin(content, np.asarray(seen["content"])) & (content != 0)
-    return Leak(len(seen_groups), int(files.sum()), len(content))
+    seen_groups, files = np.zeros(len(groups), dtype=bool), np.zeros(len(content), dtype=bool)
+    for record in (seen, *filter(None, seen.get("earlier", ()))):
+        if record["dataset"] == dataset:
+            seen_groups |= np.isin(groups, np.asarray(record["groups"])) & (groups != 0)
+        files |= np.isin(content, np.asarray(record["content"])) & (content != 0)
+    return Leak(len(np.unique(groups[seen_groups])), int(files.sum()), len(content))
 
 
 def refuse(leak: Leak, *, name: str, split: int, clean: list[int]) -> None:

@@ -1,5 +1,8 @@
 """How rows and groups are put into words: the same in the terminal, in CSV and in HTML."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from vssl.evaluate.result import BASELINE, RANDOM, TRAINED
 from vssl.evaluate.rows import Group, Row
 
@@ -29,9 +32,14 @@ def seen(row: Row) -> str:
     data, clips = record.get("data"), record.get("clips_seen")
     if not data:
         return "unknown"
-    subset = "" if data["subset"] == "train" else f" {data['subset']} rows"
     amount = f"{data['num_videos']} videos" if clips is None else f"{count(clips)} clips"
-    return f"{data['dataset']} s{data['split']}{subset}, {amount}"
+    phases = dict.fromkeys(_rows(phase) for phase in (*data.get("earlier", ()), data))
+    return f"{' + '.join(phases)}, {amount}"
+
+
+def _rows(data: Mapping[str, Any]) -> str:
+    subset = "" if data["subset"] == "train" else f" {data['subset']} rows"
+    return f"{data['dataset']} s{data['split']}{subset}"
 
 
 def count(number: float) -> str:

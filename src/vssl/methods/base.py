@@ -40,6 +40,8 @@ class Method(ScheduledModule, ABC):
     def __init__(self, backbone: Backbone, optim: Optim) -> None:
         super().__init__(optim)
         self.backbone = backbone
+        self.phases: list[dict[str, Any]] = []
+        """Runs before this one, first to last, whose backbone this one started from (`vssl.initialise`)."""
 
     @abstractmethod
     def step(self, batch: Batch) -> StepOutput:
@@ -48,6 +50,15 @@ class Method(ScheduledModule, ABC):
     def teachers(self) -> Iterable[tuple[Ema, nn.Module]]:
         """Pairs (teacher, student) to move after every optimizer step."""
         return ()
+
+    def frozen(self) -> dict[str, dict[str, Any]]:
+        """Frozen encoders the method learns from, name -> spec: checkpoints name them, evaluation shows them too."""
+        return {}
+
+    def restart_teachers(self) -> None:
+        """Called once the backbone was initialised from another run: every teacher starts as its student's copy."""
+        for ema, student in self.teachers():
+            ema.restart(student)
 
     def pictures(self, batch: Batch) -> dict[str, Float[Tensor, "rows columns 3 h w"]]:  # noqa: ARG002  # a hook
         """Sheets in [0, 1] that TensorBoard shows under these names; called in eval mode, without gradient."""
@@ -92,14 +103,29 @@ class Method(ScheduledModule, ABC):
         data = self._data
         videos = self.global_step * self.effective_batch
         budget = {"videos_seen": videos, "clips_seen": videos * data.clips_per_video, **ours.get("budget", {})}
+        if self.frozen():
+            budget["frozen"] = ", ".join(self.frozen())
+        earlier = {"earlier": [phase["seen"] for phase in self.phases]} if self.phases else {}
         checkpoint["vssl"] = {
             "schema": 1,
-            "seen": data.seen,
-            "budget": budget,
+            "seen": data.seen | earlier,
+            "budget": _total(budget, self.phases[-1]["budget"]) if self.phases else budget,
+            "phases": self.phases,
             "method": f"{type(self).__module__}.{type(self).__qualname__}",
             "backbone": self.backbone.spec(),
             "prefix": "backbone.",
+            "frozen": self.frozen(),
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A resumed run knows where it had started from."""
+        self.phases = checkpoint["vssl"].get("phases", [])
+
+
+def _total(own: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """What this run and those before it spent; what only they say (labels used) stays said."""
+    summed = {k: own[k] + before[k] for k in ("videos_seen", "clips_seen", "hours") if k in own and k in before}
+    return before | own | summed
 
 
 def feature_std(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:

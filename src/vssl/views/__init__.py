@@ -5,9 +5,11 @@ from vssl.views.plan import Plan, Recipe, View, ViewSampler
 from vssl.views.pretexts import ShuffledClips, SpeedPairs, WholePace
 from vssl.views.samplers import PacedClips, RandomClips, UniformClips, WindowFrames
 from vssl.views.shots import Shots
+from vssl.views.stills import ClipsWithFrames
 
 __all__ = [
     "Augment",
+    "ClipsWithFrames",
     "PacedClips",
     "Plan",
     "RandomClips",

@@ -44,6 +44,8 @@ class View(NamedTuple):
     std: Floats
     like: str | None = None
     """Reuse boxes and flips of that view (row v takes row v * V_like // V), cut again from the source frame."""
+    counted: bool = True
+    """Whether its rows count as clips seen; those of a frozen network do not."""
 
 
 class Recipe(NamedTuple):

@@ -27,6 +27,16 @@ def test_groups_of_another_data_set_do_not_count_but_files_do():
     assert found([11, 12], [1, 102], dataset="hmdb51")
 
 
+def test_what_earlier_phases_saw_counts_each_on_its_own_data_set():
+    first = {"dataset": "hmdb51", "groups": torch.tensor([21]), "content": torch.tensor([201])}
+    both = SEEN | {"earlier": [first, None]}
+    assert not found([21], [201])
+    leak = found([11, 21, 13], [201, 101, 5], seen=both)
+    assert (leak.num_groups, leak.num_files) == (1, 2)
+    assert found([11, 21, 13], [5, 6, 7], seen=both, dataset="hmdb51").num_groups == 1
+    assert not found([13], [5], seen=both)
+
+
 def test_unknown_groups_and_unread_files_match_nothing():
     assert not overlap(
         SEEN | {"groups": torch.tensor([0])}, dataset="ucf101", groups=np.array([0]), content=np.array([0])
