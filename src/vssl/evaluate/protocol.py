@@ -108,6 +108,8 @@ NATIVE = "native"
 """All of the input, or one field of it, as the encoder's card says."""
 TEST, TRAIN_VIDEOS, NONE = "test", "train videos", "none"
 """`splits.validation` of protocols that train on clips: what the epoch is chosen on."""
+LAST, LOWEST_LOSS, MOST_RIGHT = "last", "lowest loss", "most right answers"
+"""`splits.selection` of them."""
 _SOFT_IF_NATIVE = ("readout.frames",)
 
 

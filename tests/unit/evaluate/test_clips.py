@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torchvision.transforms.v2.functional import resize
 
@@ -20,6 +22,7 @@ from vssl.evaluate.clips import train
 from vssl.evaluate.clips.callbacks import Selection
 from vssl.evaluate.clips.network import AttentiveHead, Network
 from vssl.evaluate.clips.predict import predict
+from vssl.evaluate.clips.trainer import trainer_of
 from vssl.evaluate.encoder import Encoder
 from vssl.evaluate.passes import Settings
 from vssl.evaluate.protocol import load
@@ -274,6 +277,9 @@ def test_the_attentive_head_is_the_formula():
     ("changes", "trainer", "words"),
     [
         ({"optimisation__batch": 25}, {}, "optimisation.batch=25: an epoch has only 24 clips"),
+        ({"views__crops": 2}, {}, "views.crops=2: is none of 1, 3"),
+        ({"optimisation__optimiser": "adamx"}, {}, "optimisation.optimiser=adamx: is none of sgd, adam, adamw"),
+        ({"splits__validation": "test"}, {}, "splits.selection=last: does not go with splits.validation=test"),
         ({}, {"max_epochs": 3}, "trainer.max_epochs: is the protocol's or vssl's own"),
         ({}, {"accelerator": "abacus"}, "trainer: .*abacus"),
         ({}, {"devices": {"a": 1}}, "trainer: .*devices"),
@@ -282,6 +288,16 @@ def test_the_attentive_head_is_the_formula():
 def test_what_cannot_be_trained_is_refused(world, tmp_path, changes, trainer, words):
     with pytest.raises(UserError, match=words):
         scored(encoder(tmp_path), world, small("finetune-v1", **changes), trainer=trainer)
+
+
+def test_the_trainer_takes_the_layers_of_fit(tmp_path):
+    layer = yaml.safe_load((Path(__file__).parents[3] / "configs" / "trainer" / "ddp.yaml").read_text())["trainer"]
+    settings = Settings(trainer=layer | {"accelerator": "cpu", "devices": 2})
+    found = trainer_of(settings, max_epochs=3, folder=tmp_path, callbacks=[])
+    assert isinstance(found.strategy, DDPStrategy)
+    assert (found.num_devices, found.max_epochs, found.precision) == (2, 3, "bf16-mixed")
+    plain = trainer_of(Settings(), max_epochs=3, folder=tmp_path, callbacks=[])
+    assert (plain.num_devices, plain.precision) == (1, "32-true")
 
 
 def test_the_command_line(tmp_path, capsys, toy_manifest):

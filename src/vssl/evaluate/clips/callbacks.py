@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vssl.evaluate.clips.network import Training
+from vssl.evaluate.protocol import LOWEST_LOSS, MOST_RIGHT
 from vssl.evaluate.result import whole
-
-LOWEST_LOSS, MOST_RIGHT = "lowest loss", "most right answers"
 
 
 class Bar(Callback):

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from vssl.backbones.base import Backbone, Input
 from vssl.distributed import rank
+from vssl.errors import UserError
 from vssl.evaluate.controls import norms
 from vssl.evaluate.features import VIEW, standardise
-from vssl.evaluate.protocol import Protocol
+from vssl.evaluate.protocol import LAST, LOWEST_LOSS, MOST_RIGHT, NONE, TEST, TRAIN_VIDEOS, Protocol
 from vssl.optim import Optim
 from vssl.scheduled import ScheduledModule
 from vssl.seeds import seed_of
@@ -124,16 +125,37 @@ class Training(ScheduledModule):
         return loss
 
 
+_TAKES: dict[str, tuple[Any, ...]] = {
+    "views.crops": (1, 3),
+    "views.average": ("softmax", "logits"),
+    "frozen.trainable": ("all", "head"),
+    "frozen.batch_norm": ("train", "eval"),
+    "head.layers": ("linear", "attentive"),
+    "optimisation.optimiser": ("sgd", "adam", "adamw"),
+    "optimisation.schedule": ("constant", "cosine", "steps"),
+    "splits.validation": (NONE, TRAIN_VIDEOS, TEST),
+    "splits.selection": (LAST, LOWEST_LOSS, MOST_RIGHT),
+}
+
+
+def check(protocol: Protocol) -> None:
+    """Refuse what would silently be taken for something else.
+
+    Raises:
+        UserError: a field has a value that is not known, or an epoch is to be chosen on nothing.
+    """
+    for field, known in _TAKES.items():
+        if protocol[field] not in known:
+            raise UserError(f"{field}={protocol[field]}", f"is none of {', '.join(map(str, known))}", "Name one.")
+    if (protocol["splits.validation"] == NONE) != (protocol["splits.selection"] == LAST):
+        given = f"splits.selection={protocol['splits.selection']}"
+        raise UserError(given, f"does not go with splits.validation={protocol['splits.validation']}", "Set both.")
+
+
 def optim(protocol: Protocol) -> Optim:
     """The protocol's optimizer and schedule; lengths in epochs."""
-    names: dict[str, Any] = {
-        "lr": "lr",
-        "schedule": "schedule",
-        "warmup": "warmup",
-        "weight_decay": "weight_decay",
-        "gamma": "gamma",
-    }
-    given = {name: protocol.fields.get(f"optimisation.{field}") for field, name in names.items()}
+    names = ("lr", "schedule", "warmup", "weight_decay", "gamma")
+    given = {name: protocol.fields.get(f"optimisation.{name}") for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     milestones = tuple(protocol.fields.get("optimisation.milestones", ()))
     return Optim(name=protocol["optimisation.optimiser"], milestones=milestones, **given)

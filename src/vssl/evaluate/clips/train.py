@@ -14,7 +14,7 @@ from vssl.data.manifest import Manifest
 from vssl.evaluate import passes
 from vssl.evaluate.clips.callbacks import Bar, Selection
 from vssl.evaluate.clips.data import LabelledClips, Rows, rows_of
-from vssl.evaluate.clips.network import Network, Training, optim
+from vssl.evaluate.clips.network import Network, Training, check, optim
 from vssl.evaluate.clips.predict import Votes, predict
 from vssl.evaluate.clips.trainer import LAST, quiet, trainer_of
 from vssl.evaluate.protocol import NONE
@@ -42,6 +42,7 @@ def score(task: Task, *, manifest: Manifest, table: tuple[np.ndarray, list[str]]
     Raises:
         UserError: a list is empty, the batch is larger than an epoch, or the trainer section is wrong.
     """
+    check(task.protocol)
     ids, classes = table
     setting, rows = _Setting(task, manifest, settings, ids), rows_of(task, manifest, ids)
     net, trainer, details = _trained(setting, rows, num_classes=len(classes))
