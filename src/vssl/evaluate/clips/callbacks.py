@@ -34,7 +34,14 @@ class Bar(Callback):
         self.task = self.progress.add_task(self.title, total=pl_module.total_steps, completed=trainer.global_step)
 
     @rank_zero_only
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002  # Lightning's hook
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
         """One step."""
         self.progress.update(self.task, completed=trainer.global_step)
 

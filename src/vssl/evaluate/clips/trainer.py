@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -61,7 +61,7 @@ def trainer_of(settings: Settings, *, max_epochs: int, folder: Path, callbacks: 
         raise UserError("trainer", " ".join(str(error).split()), "") from error
 
 
-def _default(device: str) -> Mapping[str, Any]:
+def _default(device: str) -> dict[str, Any]:
     kind, _, number = device.partition(":")
     return {"accelerator": "gpu" if kind == "cuda" else kind, "devices": [int(number)] if number else 1}
 
