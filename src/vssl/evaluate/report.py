@@ -14,12 +14,13 @@ from vssl.evaluate.rows import Group, Row
 from vssl.evaluate.stats import BEATS, BELOW, FEW, MIN_VIDEOS, UNRESOLVED
 
 
-def page(groups: list[Group], runs: list[Path]) -> str:
+def page(groups: list[Group], runs: list[Path], *, lost: list[str] | None = None) -> str:
     """The report as HTML.
 
     Args:
         groups: What `table.build` made.
         runs: Run directories; their training curves are drawn where they wrote any.
+        lost: What was asked for and could not be had, a line each.
     """
     source = resources.files("vssl.evaluate").joinpath("report.html").read_text(encoding="utf-8")
     # the page shows names from files and folders: everything is escaped, and a misspelt name is an error
@@ -60,7 +61,7 @@ def _group(index: int, group: Group) -> dict[str, Any]:
 
 def _finding(row: Row) -> dict[str, str]:
     """One sentence that claims no more than the interval allows."""
-    who, found = f"{row.name} ({row.run})", row.versus
+    who, found = words.who(row), row.versus
     if not row.clean:
         saw = row.first.leak
         return {
@@ -83,7 +84,7 @@ def _finding(row: Row) -> dict[str, str]:
 
 def _classes(group: Group, row: Row) -> dict[str, Any] | None:
     bars, left_out = charts.bars(group, row)
-    return {"who": f"{row.name} ({row.run})", "bars": bars, "left_out": left_out} if bars else None
+    return {"who": words.who(row), "bars": bars, "left_out": left_out} if bars else None
 
 
 def _details(row: Row) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def _details(row: Row) -> dict[str, Any]:
     first = row.first
     budget = {k: v for k, v in first.pretraining.items() if k not in ("data", "method", "labels_used")}
     return {
-        "who": words.name(row) + (f" ({row.run})" if row.run else ""),
+        "who": words.who(row),
         "backbone": words.backbone(row),
         "num_parameters": words.count(first.backbone["num_parameters"]),
         "seen": words.seen(row),
