@@ -8,9 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from vssl import staged
+from vssl.cli import previews
 from vssl.cli.parser import Parser
+from vssl.cli.previews import Source
 from vssl.errors import UserError
-from vssl.evaluate import families, render, table
+from vssl.evaluate import families, render, table, typeset
 from vssl.evaluate.result import FOLDER, Result, of_run
 from vssl.evaluate.rows import Group
 
@@ -31,16 +33,17 @@ def main(argv: list[str]) -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=render.WIDE)
-    found, lost = _work(args, console) if args.config else ([], [])
+    found, lost, sources = _work(args, console) if args.config else ([], [], [])
     runs = list({(run := _home(Path(text))).resolve(): run for text in args.runs}.values())
     found += [(run, result) for run in runs for result in of_run(run)]
     if not found:
         raise UserError(args.config, "nothing of it could be scored", " ".join(lost))
-    homes = list({run.resolve(): run for run, _ in found}.values())
     results, origins = _named(found)
     groups = table.build(results, origins)
     render.show(groups, console, pairs=args.pairs)
-    _write_all(args, groups, homes, lost, console)
+    homes = {result.run: run for (run, _), result in zip(found, results, strict=True)}
+    sources += [Source(path, args.root) for path in args.manifest]
+    _write_all(args, groups, homes, lost, sources, console)
     for line in lost:
         console.print(f"missing: {line}", soft_wrap=True, highlight=False, markup=False)
     return 1 if lost else 0
@@ -52,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     add("runs", nargs="*", metavar="RUN", help="run directory with results")
     add("-c", "--config", metavar="FILE", help="methods, data sets, protocols, seeds: runs what is missing")
     add("--pairs", action="store_true", help="print the paired difference of any two ranked rows")
+    add("--previews", action="store_true", help="put small moving pictures of retrieved videos into the page")
+    add("--data.manifest", dest="manifest", action="append", default=[], help="of the videos to show; repeat it")
+    add("--data.root", dest="root", help="folder that the manifest's paths are relative to")
+    add("--cache", metavar="DIR", help="kept features besides the runs' own, for --previews")
     add("--html", metavar="FILE", help="write one self-contained page")
     add("--json", metavar="FILE", help="write every number of the table")
     add("--csv", metavar="FILE", help="write one line per encoder and split")
@@ -60,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _work(args: argparse.Namespace, console: Console) -> tuple[list[tuple[Path, Result]], list[str]]:
+def _work(args: argparse.Namespace, console: Console) -> tuple[list[tuple[Path, Result]], list[str], list[Source]]:
     """What the file asks for; its outputs go into its folder where no flag says otherwise."""
     from vssl.cli import plan, steps
 
@@ -68,7 +75,13 @@ def _work(args: argparse.Namespace, console: Console) -> tuple[list[tuple[Path, 
     for name, file in _FILES.items():
         if getattr(args, name) is None:
             setattr(args, name, str(Path(asked.out) / file))
-    return steps.run(asked, lambda text: console.print(text, soft_wrap=True, highlight=False, markup=False))
+    args.cache = args.cache or str(Path(asked.out) / "features")
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    found, lost = steps.run(asked, say)
+    return found, lost, [Source(data.manifest, data.root) for data in asked.datasets.values() if data.splits]
 
 
 def _home(run: Path) -> Path:
@@ -93,26 +106,37 @@ def _named(found: list[tuple[Path, Result]]) -> tuple[list[Result], dict[str, fa
 
 
 def _write_all(
-    args: argparse.Namespace, groups: list[Group], runs: list[Path], lost: list[str], console: Console
+    args: argparse.Namespace,
+    groups: list[Group],
+    homes: dict[str, Path],
+    lost: list[str],
+    sources: list[Source],
+    console: Console,
 ) -> None:
-    from vssl.evaluate import typeset
-
     makers: dict[str, Callable[[], str]] = {
         "json": lambda: render.to_json(groups),
         "csv": lambda: render.to_csv(groups),
         "latex": lambda: typeset.to_latex(groups),
         "markdown": lambda: typeset.to_markdown(groups),
-        "html": lambda: _page(groups, runs, lost),
+        "html": lambda: _page(args, groups, homes, lost, sources),
     }
     for name, make in makers.items():
         if path := getattr(args, name):
             _write(Path(path), make(), console)
 
 
-def _page(groups: list[Group], runs: list[Path], lost: list[str]) -> str:
+def _page(
+    args: argparse.Namespace, groups: list[Group], homes: dict[str, Path], lost: list[str], sources: list[Source]
+) -> str:
     from vssl.evaluate import report  # jinja2 is not needed for the table
 
-    return report.page(groups, runs, lost=lost)
+    shown = []
+    if args.previews:
+        if not sources:
+            raise UserError("--previews", "needs the videos", "Give --data.manifest, and --data.root if it has moved")
+        shown, without = previews.galleries(groups, homes, sources, Path(args.cache) if args.cache else None)
+        lost = [*lost, *without]
+    return report.page(groups, list(dict.fromkeys(homes.values())), lost=lost, galleries=shown)
 
 
 def _write(file: Path, text: str, console: Console) -> None:
