@@ -2,7 +2,7 @@
 
 import base64
 import io
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ def build(who: str, features: Features, manifest: Manifest, *, split: int, label
     return Gallery(who, f"{manifest.dataset}, {label}, split {split}", queries)
 
 
-def preview(manifest: Manifest, row: int) -> str:
+def preview(manifest: Manifest, row: SupportsIndex) -> str:
     """Frames from the middle of a video as an animated WebP data URI, 96 pixels wide; empty if it does not decode."""
     meta, video = manifest.meta(row), manifest.video(row)
     length = min(meta.num_frames, max(1, round(_SECONDS * meta.fps)))
@@ -75,7 +75,7 @@ def preview(manifest: Manifest, row: int) -> str:
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def _shown(manifest: Manifest, row: int, label: str, right: bool) -> Shown:
+def _shown(manifest: Manifest, row: SupportsIndex, label: str, right: bool) -> Shown:
     return Shown(preview(manifest, row), label, right, f"{manifest.name(row)}, class {label}")
 
 
