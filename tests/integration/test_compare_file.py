@@ -264,13 +264,13 @@ with process.alone(Path("out")) as lock:
     pid = tmp_path / "pid"
     while not pid.exists():
         assert parent.poll() is None
-        time.sleep(0.02)
+        time.sleep(0.002)
     status = Path(f"/proc/{pid.read_text()}/stat")
     assert status.exists()
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     while status.exists() and status.read_text().split()[2] != "Z":
-        time.sleep(0.02)
+        time.sleep(0.002)
     with process.alone(tmp_path / "out"):
         pass
 

@@ -1,6 +1,7 @@
 """What stands in for `vssl fit` and `vssl evaluate` where a test is about what calls them."""
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ class Fake:
         self.calls, self.kill, self.fail = [], "", ""
 
     def __call__(self, words, log, lock):
-        assert log.suffix == ".log"
+        assert (log.suffix, lock > 0) == (".log", True)
         self.calls.append(words)
         if self.fail and any(self.fail in word for word in words):
             raise UserError("exit code 2", "no such thing", "Log: L")
@@ -33,7 +34,7 @@ class Fake:
             raise KeyError("killed")
 
     def fit(self, words):
-        flags = dict(zip(words, words[1:], strict=False))
+        flags = dict(itertools.pairwise(words))
         run = Path(flags["--run_dir"])
         file = run / "checkpoints" / "last.ckpt"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +44,7 @@ class Fake:
         self.die("fit")
 
     def evaluate(self, words):
-        flags = dict(zip(words, words[1:], strict=False))
+        flags = dict(itertools.pairwise(words))
         run, splits = Path(words[1]), [int(s) for s in flags["--splits"].split(",")]
         sha = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()
         own = int(run.name.partition("-s")[2][:1] or 1)

@@ -44,7 +44,10 @@ def apart(groups: list[Group]) -> list[str]:
         before = [(differences(other, group), other) for other in groups[:i]]
         found, other = min(before, key=lambda pair: len(pair[0]))
         if set(found) - {"label", "dataset", "manifest"} or set(found) == {"manifest"}:
-            fields = "; ".join(f"{name}: {old} / {new}" for name, (old, new) in found.items())
+            # another task says enough; its fields would fill a page
+            shown = {"task": found["task"]} if "task" in found else found
+            fields = "; ".join(f"{name}: {old} / {new}" for name, (old, new) in shown.items())
+            fields += f" and {len(found) - len(shown)} more fields" if len(shown) < len(found) else ""
             lines.append(f"Not ranked together: {words.title(other)} and {words.title(group)} differ in {fields}.")
     return lines
 
