@@ -38,25 +38,24 @@ def galleries(
     from vssl.data.manifest import Manifest
     from vssl.evaluate import gallery, words
 
-    found: dict[tuple[str, str, str], Gallery] = {}
-    lost: dict[str, None] = {}
+    found: dict[tuple[str, str, str], Gallery | None] = {}
+    names: dict[tuple[str, str, str], str] = {}
     for source in sources:
         manifest = Manifest.load(Path(source.manifest), root=Path(source.root) if source.root else None)
         for group in groups:
             if group.key.manifest != manifest.content_hash:
                 continue
             for row in [row for row in group.rows if row.kind == TRAINED and row.clean]:
-                run = row.runs[0] if row.runs else row
-                place = (row.family, manifest.content_hash, group.key.label)
-                features = None if place in found else _features(group, run, homes[run.run], manifest, cache)
-                if features is None:
-                    if place not in found:
-                        lost[f"no kept features of {words.who(run)} on {manifest.dataset}: no gallery"] = None
+                run, place = row.runs[0] if row.runs else row, (row.family, manifest.content_hash, group.key.label)
+                if found.get(place):
                     continue
-                found[place] = gallery.build(
+                names[place] = f"{words.who(run)} on {manifest.dataset}, {group.key.label}"
+                features = _features(group, run, homes[run.run], manifest, cache)
+                found[place] = features and gallery.build(
                     words.who(run), features, manifest, split=run.clean[0], label=group.key.label
                 )
-    return list(found.values()), list(lost)
+    without = [f"gallery of {names[place]}: no kept features" for place, shown in found.items() if shown is None]
+    return [shown for shown in found.values() if shown], without
 
 
 def _features(group: Group, row: Row, home: Path, manifest: "Manifest", cache: Path | None) -> "Features | None":
@@ -65,7 +64,7 @@ def _features(group: Group, row: Row, home: Path, manifest: "Manifest", cache: P
     from vssl.evaluate import protocol
     from vssl.evaluate.cache import Cache
 
-    name = group.record["name"].partition("+")[0]
+    name = group.record["name"].partition(" (")[0].partition("+")[0]
     if name not in protocol.names():
         return None
     clips = group.record["hard"].get("views.clips")

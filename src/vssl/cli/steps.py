@@ -188,7 +188,8 @@ class _Worker:
         sha, manifest, found = hashlib.sha256(file.read_bytes()).hexdigest(), _manifest(data.manifest), []
         for path in sorted((self._home(member) / FOLDER).glob("*.json")):
             result = read(path)
-            asked = (result.manifest, result.protocol["name"] in self.plan.protocols, result.label in data.labels)
+            name = result.protocol["name"].partition(" (")[0]  # a stamp may follow
+            asked = (result.manifest, name in self.plan.protocols, result.label in data.labels)
             own = result.kind != TRAINED or result.checkpoint["sha"] == sha
             if asked == (manifest, True, True) and result.split in splits and own:
                 found.append(path)

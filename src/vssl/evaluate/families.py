@@ -108,4 +108,4 @@ def _one(runs: list[Row]) -> Row:
 
 def _leaked(rows: list[Row]) -> list[Row]:
     left = [(row, {s: found for s, found in row.results.items() if s not in row.clean}) for row in rows]
-    return [replace(row, results=results) for row, results in left if results]
+    return [replace(row, results=results, family=f"{row.family} {row.run}") for row, results in left if results]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import yaml
 
-from vssl.evaluate import render, words
+from vssl.evaluate import render, summary, words
 from vssl.evaluate.families import Origin, origin
 from vssl.evaluate.table import build
 
@@ -114,6 +114,8 @@ def test_a_leaked_score_is_not_merged(make_result):
     assert (whole.many, whole.rank, whole.clean) == ("mean of 2 seeds", 1, [1])
     assert (apart.run, apart.rank, apart.mean) == ("b", None, None)
     assert "LEAKED (split 2)" in apart.flags
+    (part,) = summary.build([group])
+    assert [line.cells[0].text for line in part.lines] == [f"{whole.mean.mean:.1f}", "LEAKED"]
 
 
 def test_runs_of_different_length_are_flagged(seeds):
