@@ -66,8 +66,7 @@ def train(args: argparse.Namespace, plan: dict[str, tuple[Path, list[str]]]) -> 
 def evaluate(args: argparse.Namespace, runs: list[Path]) -> None:
     """Score what has no score yet: one pass over the videos serves all runs, which share their controls."""
     shared = ["--data.manifest", str(args.manifest), "--label", ",".join(args.labels)]
-    for protocol in args.protocols:
-        _must(["evaluate", *map(str, runs), "--protocol", protocol, *shared])
+    _must(["evaluate", *map(str, runs), "--protocol", ",".join(args.protocols), *shared])
 
 
 def _must(argv: list[str]) -> None:
@@ -140,6 +139,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs, and of study.json")
     parser.add_argument("--pretext", default="vspp", help="vspp, videopace, vcop or rspnet (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of training (default: 0 1 2)")
+    parser.add_argument("--without-long", action="store_true", help="leave the third arm out: a third less to compute")
     parser.add_argument("--protocols", nargs="+", default=["knn-v1"], help="default: knn-v1")
     parser.add_argument("--labels", nargs="+", default=["speed", "motion"], help="default: speed motion")
     parser.add_argument("more", nargs="*", metavar="-- FLAG", help="for every vssl fit")
@@ -147,6 +147,8 @@ def main() -> None:
     if not 1 <= len(set(args.seeds)) == len(args.seeds) <= len(T_975) + 1:
         parser.error(f"--seeds: from 1 to {len(T_975) + 1} different ones")
     plan = arms(args.pretext, args.out)
+    if args.without_long:
+        del plan[f"{args.pretext}-long"]
     runs = train(args, plan)
     evaluate(args, [run for own in zip(*runs.values(), strict=True) for run in own])
     records = report(args, runs)

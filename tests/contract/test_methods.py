@@ -92,15 +92,16 @@ def test_state_dict_round_trip(build, method, batch):
 def test_one_repeated_batch_can_be_learnt(method, batch):
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=3e-3)
     losses = []
-    bank = {name: value.clone() for name, value in method.bank.state_dict().items()} if hasattr(method, "bank") else {}
+    bank = getattr(method, "bank", None)
+    start = None if bank is None else {name: value.clone() for name, value in bank.state_dict().items()}
     for _ in range(20):
         out = method.step(batch)
         optimizer.zero_grad()
         out.loss.backward()
         optimizer.step()
         losses.append(out.loss.item())
-        if bank:  # it would fill with this batch's own keys, as negatives of themselves
-            method.bank.load_state_dict(bank)
+        if bank is not None:  # it would fill with this batch's own keys, as negatives of themselves
+            bank.load_state_dict(start)
     assert losses[-1] < 0.9 * losses[0]
     assert feature_std(out.features) > 0.05
 

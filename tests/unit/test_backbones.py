@@ -375,7 +375,7 @@ def test_config_files_can_name_it(name: str, init_args: dict[str, Any]) -> None:
 
 def test_listing_imports_nothing_heavy() -> None:
     code = (
-        "import sys, vssl.backbones, vssl.backbones.catalog as c; assert len(c.available()) == 6; "
+        "import sys, vssl.backbones, vssl.backbones.catalog as c; assert len(c.available()) == 7; "
         "print(sorted({'torch', 'timm', 'torchvision', 'numpy', 'jaxtyping'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
