@@ -10,7 +10,7 @@ import jinja2
 from vssl._version import __version__
 from vssl.evaluate import charts, confusion, literature, render, summary, words
 from vssl.evaluate.protocol import HARD, INFO, SOFT
-from vssl.evaluate.result import TRAINED
+from vssl.evaluate.result import BASELINE, TRAINED
 from vssl.evaluate.rows import Group, Row
 from vssl.evaluate.stats import BEATS, BELOW, FEW, MIN_VIDEOS, UNRESOLVED
 
@@ -77,7 +77,7 @@ def _datasets(groups: list[Group]) -> list[str]:
 def _encoders(groups: list[Group]) -> list[dict[str, str]]:
     """Compute and origin of every encoder, once."""
     found = {row.family: _encoder(row) for group in groups for row in group.rows}
-    return sorted(found.values(), key=lambda encoder: (encoder["kind"] != TRAINED, encoder["kind"] == "baseline"))
+    return sorted(found.values(), key=lambda encoder: (encoder["kind"] != TRAINED, encoder["kind"] == BASELINE))
 
 
 def _encoder(row: Row) -> dict[str, str]:
@@ -86,17 +86,16 @@ def _encoder(row: Row) -> dict[str, str]:
     hours = [run.first.pretraining.get("hours") for run in runs]
     clips = record.get("clips_seen")
     known = [hour for hour in hours if hour is not None]
-    trained = row.kind == TRAINED
     return {
         "kind": row.kind,
         "who": words.who(row),
         "network": words.backbone(row),
-        "parameters": words.count(row.first.backbone["num_parameters"]),
+        "parameters": words.count(row.first.backbone["num_parameters"]) if row.kind != BASELINE else "-",
         "seen": words.seen(row),
         "clips": "-" if clips is None else words.count(clips),
         "hours": " + ".join(f"{hour:.2g}" for hour in known) or "-",
         "processes": str(record.get("world_size", "-")),
-        "labels": record.get("labels_used", "unknown" if trained else "none"),
+        "labels": words.labels(row),
     }
 
 
@@ -149,7 +148,7 @@ def _details(row: Row) -> dict[str, Any]:
         "backbone": words.backbone(row),
         "num_parameters": words.count(first.backbone["num_parameters"]),
         "seen": words.seen(row),
-        "labels": first.pretraining.get("labels_used", "none"),
+        "labels": words.labels(row),
         "budget": ", ".join(f"{k} {_number(v)}" for k, v in sorted(budget.items())) or "-",
         "checkpoint": f"step {first.checkpoint['step']}, {first.checkpoint['sha'][:10]}" if first.checkpoint else "-",
         "input": ", ".join(f"{k} {v}" for k, v in first.card.items()),

@@ -62,7 +62,7 @@ def _summary(groups: list[Group]) -> Summary:
     found: dict[tuple[str, str], Line] = {}
     for group in groups:
         for i, row in enumerate(group.rows):
-            labels = group.key.labels_used if row.kind == TRAINED else "none"
+            labels = words.labels(row)
             line = found.setdefault((row.family, labels), Line(row, labels, [Cell("")] * len(order)))
             line.cells[order.index(group.key.fingerprint)] = _cell(group, i)
     names = [protocols[f].record["name"] for f in order]

@@ -118,6 +118,8 @@ def _flag(group: Group, rows: list[Row]) -> None:
             row.flags.append(INCOMPLETE)
         if not row.first.pretraining.get("data"):
             row.flags.append(UNKNOWN)
+        if frozen := row.first.pretraining.get("frozen"):
+            row.flags.append(f"learnt from {frozen}")
         if row.clean and row.versus is None:
             row.flags.append("no random control")
     group.ranked_on = sorted(set.intersection(*[set(row.clean) for row in rows if row.clean] or [set()]))

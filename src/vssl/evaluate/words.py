@@ -13,9 +13,9 @@ NUMERIC = ("#", "mean", "95 %", "n of N", "minus random")
 
 def backbone(row: Row) -> str:
     """Short name of a network: its `name` argument if it has one, else its class."""
-    if row.kind == BASELINE:
-        return "no network"
     spec = row.first.backbone["spec"]
+    if row.kind == BASELINE and not _weights(row):
+        return "no network"
     return str(spec["init_args"].get("name") or spec["class_path"].rpartition(".")[2])
 
 
@@ -38,6 +38,20 @@ def seen(row: Row) -> str:
     of_runs = [dict.fromkeys(_rows(phase) for phase in (*one.get("earlier", ()), one)) for one in every]
     lists = dict.fromkeys(" + ".join(phases) for phases in of_runs)
     return f"{' / '.join(lists)}, {amount}{' each' if row.runs else ''}"
+
+
+def labels(row: Row) -> str:
+    """Labels that an encoder's training used anywhere, a frozen network that it learnt from included."""
+    record, arguments = row.first.pretraining, row.first.backbone["spec"]["init_args"]
+    if row.kind != TRAINED:  # of the controls only a frozen network was ever trained
+        trained = row.kind == BASELINE and _weights(row) not in ("", "random")
+        return str(arguments.get("provenance") or "not recorded") if trained else "none"
+    used = str(record.get("labels_used", "none"))
+    return f"{used}; learnt from {record['frozen']}" if record.get("frozen") else used
+
+
+def _weights(row: Row) -> str:
+    return row.first.backbone["spec"]["init_args"].get("weights") or ""
 
 
 def _rows(data: Mapping[str, Any]) -> str:

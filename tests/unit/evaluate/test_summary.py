@@ -2,9 +2,11 @@ import re
 
 import pytest
 
-from vssl.evaluate import summary, typeset
+from vssl.evaluate import summary, typeset, words
 from vssl.evaluate.protocol import load
 from vssl.evaluate.table import build
+
+SPEC = {"class_path": "vssl.backbones.baselines.PixelHistogram", "init_args": {}}
 
 
 @pytest.fixture
@@ -86,3 +88,22 @@ def test_markdown_has_whole_rows_and_escapes(groups, make_result):
     assert len({line.count(" | ") for line in rows}) == 1
     assert "Not ranked together" in text
     assert r"a\|b" in typeset.to_markdown(build([make_result(run="a|b")]))
+
+
+def test_labels_that_came_through_a_frozen_network_are_said(make_result):
+    frozen = "ImageTarget mobilenetv2_100 (ImageNet-1k, supervised)"
+    learnt = make_result(0.6, pretraining=make_result().pretraining | {"frozen": frozen})
+    arguments = {"name": "mobilenetv2_100", "weights": "x.pth", "provenance": "ImageNet-1k, supervised"}
+    spec = {"class_path": "vssl.backbones.ImageTarget", "init_args": arguments}
+    teacher = make_result(
+        0.7, kind="baseline", seed=3, backbone={"spec": spec, "num_parameters": 0, "seed": None}, name=frozen
+    )
+    plain = make_result(0.3, kind="baseline", backbone=teacher.backbone | {"spec": SPEC, "num_parameters": 0})
+    groups = build([learnt, teacher, plain])
+    (part,) = summary.build(groups)
+    assert [(line.labels, words.backbone(line.row)) for line in part.lines] == [
+        (f"none; learnt from {frozen}", "TinyVideo"),
+        ("ImageNet-1k, supervised", "mobilenetv2_100"),
+        ("none", "no network"),
+    ]
+    assert groups[0].rows[0].flags[0] == f"learnt from {frozen}"
