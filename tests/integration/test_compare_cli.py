@@ -131,3 +131,53 @@ def test_no_torch_and_half_a_second(run):
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.stdout.splitlines()[-1] == "False"
     assert min(seconds) < 0.5, seconds
+
+
+def seeds(run, *names):
+    """Runs of one recipe."""
+    homes = []
+    for seed, name in enumerate(names):
+        homes.append(run(name, 0.6 + 0.1 * seed))
+        (homes[-1] / "config.yaml").write_text(f"seed_everything: {seed}\nmodel: {{lr: 1}}\n")
+    return homes
+
+
+def test_seeds_are_one_row_and_the_documents_are_written(run, tmp_path):
+    homes = [*seeds(run, "a", "bb", "ccc"), run("other", 0.79)]
+    names = [tmp_path / name for name in ("t.tex", "t.md", "r.html")]
+    done = vssl(*homes, "--pairs", "--latex", names[0], "--markdown", names[1], "--html", names[2])
+    assert (done.returncode, done.stderr) == (0, "")
+    text = " ".join(done.stdout.split())
+    assert "VSPP, mean of 3 seeds 3 runs" in text
+    assert "bb (seed 1, split 1)" in text
+    assert "standard deviation" in text
+    assert r"\toprule" in names[0].read_text()
+    assert "| VSPP, mean of 3 seeds |" in names[1].read_text()
+    assert "VSPP, mean of 3 seeds" in names[2].read_text()
+    (homes[1] / "config.yaml").write_text("seed_everything: 1\nmodel: {lr: 2}\n")
+    assert "mean of 2 seeds" in vssl(*homes).stdout
+
+
+def test_every_pair_is_printed_once(run):
+    homes = [run("a", 0.9), run("bb", 0.56), run("ccc", 0.55)]
+    pairs = [line for line in vssl(*homes, "--pairs").stdout.splitlines() if " against VSPP" in line]
+    assert len(pairs) == len(set(pairs)) == 3
+    assert sum("difference not resolved." in line for line in pairs) == 1
+    assert sum(" against VSPP" in line for line in vssl(*homes).stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [([], "RUN or -c FILE: required"), (["-c", "gone.yaml"], "gone.yaml: no such file")],
+)
+def test_what_to_compare_must_be_named(tmp_path, words, message):
+    done = vssl(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_previews_need_videos(run):
+    done = vssl(run("good", 0.8), "--previews", "--html", "x.html")
+    assert done.returncode == 2
+    assert "--previews: needs the videos. Give --data.manifest" in done.stderr

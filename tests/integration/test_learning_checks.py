@@ -14,7 +14,8 @@ from vssl.evaluate.stats import Scores, compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-STEPS = 250
+STEPS = {"vivi": 250, "vito": 400}
+"""VITO starts slowly: after 250 steps its held-out loss is 0.956 of the collapsed one."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def test():
 def vivi_run(train, test, *, mispaired=False, **changed):
     """A trained VIVI-Ex(2), its L_V on held-out videos (paired as those it was trained on), and log N."""
     method, batch_size = configured("vivi-ex2", **changed)
-    learnt(method, World(method.recipe, train, mispaired=mispaired), steps=STEPS, batch_size=batch_size)
+    learnt(method, World(method.recipe, train, mispaired=mispaired), steps=STEPS["vivi"], batch_size=batch_size)
     if method.critic is None:
         return method, math.nan, math.log(batch_size)
     world = World(method.recipe, test, mispaired=mispaired)
@@ -75,7 +76,7 @@ def test_vivi_learns_nothing_from_shots_of_different_videos(train, test):
 
 def vito_run(train, test, *, mispaired):
     method, batch_size = configured("vito")
-    learnt(method, World(method.recipe, train, mispaired=mispaired), steps=STEPS, batch_size=batch_size)
+    learnt(method, World(method.recipe, train, mispaired=mispaired), steps=STEPS["vito"], batch_size=batch_size)
     world = World(method.recipe, test, mispaired=mispaired)
     views = method.recipe.sampler.views
     collapsed = views * (views - 1) * math.log(1 + (batch_size - 1) * views)  # all_views: check 1

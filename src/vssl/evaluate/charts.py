@@ -74,7 +74,7 @@ def dots(group: Group) -> tuple[list[Dot], Axis]:
 
 def _dot(row: Row, end: float) -> Dot:
     assert row.mean
-    label, detail = words.name(row), " ".join(filter(None, [row.run, words.backbone(row), words.shape(row)]))
+    label, detail = words.name(row), " ".join(filter(None, [words.run(row), words.backbone(row), words.shape(row)]))
     each = [v for split in row.clean for v in row.values[split]]
     alt = f"{label} {detail}: {row.mean.mean:.1f} percent, 95 percent interval {words.interval(row)}"
     x, low, high = (100 * value / end for value in row.mean)

@@ -21,12 +21,15 @@ WIDE = 200
 _WHOLE = {"#", "method", "backbone", "input", "mean", "95 %", "n of N", "minus random", "verdict"}
 
 
-def show(groups: list[Group], console: Console) -> None:
-    """Print every group, what divides them, and the unread files."""
+def show(groups: list[Group], console: Console, *, pairs: bool = False) -> None:
+    """Print every group, with `pairs` the difference of any two ranked rows, what divides groups, the unread files."""
     for group in groups:
         console.print(_table(group))
         for note in group.notes:
             console.print(Text(note))
+        if pairs:
+            for (i, j), found in list(group.pairs.items())[1:]:  # the first is among the notes
+                console.print(Text(words.against(group.rows[i], group.rows[j], found)))
         console.print()
     for line in apart(groups):
         console.print(Text(line))
@@ -41,7 +44,10 @@ def apart(groups: list[Group]) -> list[str]:
         before = [(differences(other, group), other) for other in groups[:i]]
         found, other = min(before, key=lambda pair: len(pair[0]))
         if set(found) - {"label", "dataset", "manifest"} or set(found) == {"manifest"}:
-            fields = "; ".join(f"{name}: {old} / {new}" for name, (old, new) in found.items())
+            # another task says enough; its fields would fill a page
+            shown = {"task": found["task"]} if "task" in found else found
+            fields = "; ".join(f"{name}: {old} / {new}" for name, (old, new) in shown.items())
+            fields += f" and {len(found) - len(shown)} more fields" if len(shown) < len(found) else ""
             lines.append(f"Not ranked together: {words.title(other)} and {words.title(group)} differ in {fields}.")
     return lines
 
@@ -52,7 +58,7 @@ def unread(groups: list[Group]) -> list[str]:
     for group in groups:
         for row in group.rows:
             for split, found in row.results.items():
-                for failure in found[0].failures:
+                for failure in [f for result in found for f in result.failures]:
                     where = f"{group.key.dataset} s{split} {failure['part']}"
                     lines[f"not read: {failure['path']} ({where}): {failure['reason']}"] = None
     return list(lines)
@@ -124,6 +130,10 @@ def _group(group: Group) -> dict[str, Any]:
         "ranked_on": group.ranked_on,
         "notes": group.notes,
         "rows": [_row(group, row) for row in group.rows],
+        "pairs": [
+            {"first": group.rows[i].run, "second": group.rows[j].run, **found._asdict()}
+            for (i, j), found in group.pairs.items()
+        ],
     }
 
 
@@ -135,6 +145,7 @@ def _row(group: Group, row: Row) -> dict[str, Any]:
         "kind": row.kind,
         "name": row.name,
         "run": row.run,
+        "runs": [{"run": run.run, "seed": run.seed, "mean": run.mean and run.mean.mean} for run in row.runs],
         "backbone": first.backbone,
         "input": first.card,
         "pretraining": first.pretraining,
@@ -146,7 +157,7 @@ def _row(group: Group, row: Row) -> dict[str, Any]:
         "N": num_listed,
         "minus_random": row.versus and row.versus._asdict(),
         "flags": row.flags,
-        "failures": [f for found in row.results.values() for f in found[0].failures],
+        "failures": [f for found in row.results.values() for r in found for f in r.failures],
         "keys": [r.key for found in row.results.values() for r in found],
     }
 

@@ -1,7 +1,9 @@
 """What a comparison is made of: rows, one per encoder, in groups that may be ranked. Reads records only; no torch."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from vssl.evaluate import stats
@@ -29,13 +31,21 @@ class Row:
     name: str
     run: str
     results: dict[int, list[Result]]
-    """Split -> results; several for the random initialisations, else one."""
+    """Split -> results; several for the random initialisations and for runs of one recipe, else one."""
     flags: list[str] = field(default_factory=list)
     rank: int | None = None
     mean: Interval | None = None
     """Over the splits that are not leaked; None where all are."""
     versus: Comparison | None = None
     """Against the mean of the random initialisations of the same network."""
+    runs: list["Row"] = field(default_factory=list)
+    """Where it stands for several runs of one recipe: a row for each."""
+    many: str = ""
+    """What they are: `mean of 3 seeds`."""
+    family: str = ""
+    """Equal for the same encoder, or the runs of one recipe, in other groups."""
+    seed: int | None = None
+    """Of pretraining, where it is on record."""
 
     @property
     def first(self) -> Result:
@@ -57,13 +67,18 @@ class Row:
         return {split: [r.metrics[name] for r in found] for split, found in sorted(self.results.items())}
 
     def scores(self, splits: Iterable[int]) -> list[Scores]:
-        """Per-video scores on these splits, averaged over the seeds of a random row."""
+        """Per-video scores on these splits, averaged over the seeds or runs of a row."""
         return [stats.mean_of([r.scores() for r in self.results[split]]) for split in splits]
 
     def counts(self) -> tuple[int, int]:
-        """Videos scored and listed, over all splits of one result each."""
-        found = [results[0] for results in self.results.values()]
+        """Videos scored and listed, over all splits; the fewest that any of its results has."""
+        found = [min(results, key=lambda r: r.num_scored) for results in self.results.values()]
         return sum(r.num_scored for r in found), sum(r.num_listed for r in found)
+
+
+def identity(result: Result) -> str:
+    """The network behind a result without its weights: spec and input."""
+    return json.dumps([result.backbone["spec"], result.card], sort_keys=True)
 
 
 @dataclass
@@ -84,3 +99,11 @@ class Group:
         """Names of the metrics that all rows have: the one that ranks, then the others."""
         have = [result.metrics for row in self.rows for found in row.results.values() for result in found]
         return [name for name in METRICS[self.record[HARD]["task"]] if all(name in metrics for metrics in have)]
+
+    @cached_property
+    def pairs(self) -> dict[tuple[int, int], Comparison]:
+        """Paired difference between any two ranked rows, by their places in `rows`, the better one first."""
+        able = [i for i, row in enumerate(self.rows) if row.rank]
+        pairs = [(i, j) for n, i in enumerate(able) for j in able[n + 1 :]]
+        scores = [(self.rows[i].scores(self.ranked_on), [self.rows[j].scores(self.ranked_on)]) for i, j in pairs]
+        return dict(zip(pairs, stats.compare_all(scores), strict=True))

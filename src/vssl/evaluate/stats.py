@@ -59,8 +59,7 @@ def interval(splits: list[Scores], *, seed: int = 0) -> Interval:
     """Mean over splits of the mean over videos, in percent, and the 95 % interval over groups."""
     sums, sizes = _tables(splits)
     mean = float(np.mean([100 * split.values.mean() for split in splits]))
-    low, high = np.percentile(100 * resample(sums, sizes, seed=seed), [50 - LEVEL / 2, 50 + LEVEL / 2])
-    return Interval(mean, float(low), float(high))
+    return Interval(mean, *_ends(resample(sums, sizes, seed=seed)))
 
 
 def compare(ours: list[Scores], theirs: list[list[Scores]], *, seed: int = 0) -> Comparison:
@@ -69,14 +68,36 @@ def compare(ours: list[Scores], theirs: list[list[Scores]], *, seed: int = 0) ->
     `ours` is a list over splits; `theirs` holds one such list per control, over the same splits. "beats": at least 200
     videos and a 95 % interval above 0.
     """
-    paired = [_paired(own, [their[s] for their in theirs]) for s, own in enumerate(ours)]
-    splits = [split for split in paired if len(split.ids)]
-    if not splits:
+    (found,) = compare_all([(ours, theirs)], seed=seed)
+    return found
+
+
+def compare_all(pairs: list[tuple[list[Scores], list[list[Scores]]]], *, seed: int = 0) -> list[Comparison]:
+    """As `compare`, for many pairs: those with as many groups share their draws."""
+    differences = [
+        [split for s, own in enumerate(ours) if len((split := _paired(own, [their[s] for their in theirs])).ids)]
+        for ours, theirs in pairs
+    ]
+    tables = {i: _tables(splits) for i, splits in enumerate(differences) if splits}
+    drawn: dict[int, np.ndarray] = {}
+    for num_groups in sorted({sums.shape[1] for sums, _ in tables.values()}):
+        same = [i for i, (sums, _) in tables.items() if sums.shape[1] == num_groups]
+        drawn |= dict(zip(same, resample_all([tables[i] for i in same], seed=seed), strict=True))
+    return [_comparison(splits, drawn.get(i)) for i, splits in enumerate(differences)]
+
+
+def _comparison(splits: list[Scores], drawn: Float[np.ndarray, " r"] | None) -> Comparison:
+    if drawn is None:
         return Comparison(0.0, -100.0, 100.0, 0, 0, FEW)
     videos = np.unique(np.concatenate([split.ids for split in splits]))
     groups = np.unique(np.concatenate([split.groups for split in splits]))
-    mean, low, high = interval(splits, seed=seed)
+    mean, (low, high) = float(np.mean([100 * split.values.mean() for split in splits])), _ends(drawn)
     return Comparison(mean, low, high, len(videos), len(groups), verdict(low, high, len(videos)))
+
+
+def _ends(drawn: Float[np.ndarray, " r"]) -> tuple[float, float]:
+    low, high = np.percentile(100 * drawn, [50 - LEVEL / 2, 50 + LEVEL / 2])
+    return float(low), float(high)
 
 
 def over_runs(values: list[float]) -> Runs:
@@ -104,12 +125,20 @@ def resample(
 
     A split of which a resample drew no group is left out of that resample's mean.
     """
-    means = []
-    for weights in _draws(sums.shape[1], num_resamples, seed):
-        size = weights @ sizes.T
-        per_split = np.divide(weights @ sums.T, size, out=np.zeros_like(size), where=size > 0)
-        means.append(per_split.sum(axis=1) / np.maximum((size > 0).sum(axis=1), 1))
-    return np.concatenate(means)
+    return resample_all([(sums, sizes)], num_resamples=num_resamples, seed=seed)[0]
+
+
+def resample_all(
+    tables: list[tuple[np.ndarray, np.ndarray]], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> list[np.ndarray]:
+    """As `resample`, for tables of sums and sizes with the same number of groups, with the same draws for all."""
+    means: list[list[np.ndarray]] = [[] for _ in tables]
+    for weights in _draws(tables[0][0].shape[1], num_resamples, seed):
+        for own, (sums, sizes) in zip(means, tables, strict=True):
+            size = weights @ sizes.T
+            per_split = np.divide(weights @ sums.T, size, out=np.zeros_like(size), where=size > 0)
+            own.append(per_split.sum(axis=1) / np.maximum((size > 0).sum(axis=1), 1))
+    return [np.concatenate(own) for own in means]
 
 
 def _draws(num_groups: int, num_resamples: int, seed: int) -> Iterable[np.ndarray]:

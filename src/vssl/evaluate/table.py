@@ -1,15 +1,15 @@
 """From results to groups of rows that may be ranked together. Reads records only; no torch."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from vssl.evaluate import stats
+from vssl.evaluate import families, stats, words
+from vssl.evaluate.families import Origin
 from vssl.evaluate.protocol import SOFT, fields_that_differ
 from vssl.evaluate.result import BASELINE, RANDOM, TRAINED, Result
-from vssl.evaluate.rows import Group, GroupKey, Row
+from vssl.evaluate.rows import Group, GroupKey, Row, identity
 from vssl.evaluate.stats import Comparison
 
 LEAKED, INCOMPLETE, UNKNOWN = "LEAKED", "incomplete", "pretraining data unknown"
@@ -17,8 +17,13 @@ SKIPPED_SHARE = 0.001
 """Above this share of unread videos a score is ranked only with scores that miss the same ones."""
 
 
-def build(results: Iterable[Result]) -> list[Group]:
-    """Groups in a fixed order, each with its trained rows ranked and its controls below them."""
+def build(results: Iterable[Result], origins: Mapping[str, Origin] | None = None) -> list[Group]:
+    """Groups in a fixed order, each with its trained rows ranked and its controls below them.
+
+    Args:
+        results: Of any runs.
+        origins: Run -> seed and recipe (`families.origin`); runs of one recipe become one row.
+    """
     unique = {(r.run, r.key): r for r in results}.values()
     trained = [r for r in unique if r.kind == TRAINED]
     controls = [r for r in unique if r.kind != TRAINED]
@@ -28,7 +33,7 @@ def build(results: Iterable[Result]) -> list[Group]:
         own = [r for r in trained if _key(r) == key]
         # a control used no labels; it stands in every group that shares its protocol and videos
         shared = [r for r in controls if _key(r)[:4] == key[:4]]
-        groups.append(_group(key, own, shared))
+        groups.append(_group(key, own, shared, origins or {}))
     return groups
 
 
@@ -37,11 +42,6 @@ def differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
     names = [name for name in GroupKey._fields if name != "fingerprint"]
     pairs = {name: (getattr(a.key, name), getattr(b.key, name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]} | fields_that_differ(a.record, b.record)
-
-
-def identity(result: Result) -> str:
-    """The network behind a result without its weights: spec and input."""
-    return json.dumps([result.backbone["spec"], result.card], sort_keys=True)
 
 
 def _key(result: Result) -> GroupKey:
@@ -53,8 +53,8 @@ def _has_trained(control: Result, trained: list[Result]) -> bool:
     return any(_key(r)[:4] == _key(control)[:4] for r in trained)
 
 
-def _group(key: GroupKey, trained: list[Result], controls: list[Result]) -> Group:
-    rows = _rows(trained, lambda r: (r.run, r.checkpoint["sha"]))
+def _group(key: GroupKey, trained: list[Result], controls: list[Result], origins: Mapping[str, Origin]) -> Group:
+    rows = families.merge(_rows(trained, lambda r: (r.run, r.checkpoint["sha"])), origins)
     random = _rows([r for r in controls if r.kind == RANDOM], identity)
     baselines = _rows([r for r in controls if r.kind == BASELINE], lambda r: (r.name, identity(r)))
     first = (trained or controls)[0]
@@ -80,6 +80,7 @@ def _rows(results: list[Result], identity_of: Any) -> list[Row]:
         name = "random init" if result.kind == RANDOM else result.name
         run = result.run if result.kind == TRAINED else ""
         row = rows.setdefault(identity_of(result), Row(result.kind, name, run, {}))
+        row.family = f"{name} {run} {identity(result)}"
         found = row.results.setdefault(result.split, [])
         if result.key not in [r.key for r in found]:
             found.append(result)
@@ -117,6 +118,8 @@ def _flag(group: Group, rows: list[Row]) -> None:
             row.flags.append(INCOMPLETE)
         if not row.first.pretraining.get("data"):
             row.flags.append(UNKNOWN)
+        if frozen := row.first.pretraining.get("frozen"):
+            row.flags.append(f"learnt from {frozen}")
         if row.clean and row.versus is None:
             row.flags.append("no random control")
     group.ranked_on = sorted(set.intersection(*[set(row.clean) for row in rows if row.clean] or [set()]))
@@ -151,32 +154,27 @@ def _note(group: Group, rows: list[Row]) -> None:
         group.notes.append(f"Ranked on split {', '.join(map(str, group.ranked_on))}, which all rows share.")
     for split, (listed, official) in sorted(_short(group.rows).items()):
         group.notes.append(f"Not the official test list: split {split} has {listed} of its {official} videos here.")
-    group.notes += _over_runs(rows)
+    group.notes += [_over_runs(row) for row in rows if row.runs]
     ranked = [row for row in rows if row.rank]
     if group.leader and len(ranked) > 1:
-        group.notes.append(_sentence(ranked[0], ranked[1], group.leader))
+        group.notes.append(words.against(ranked[0], ranked[1], group.leader))
 
 
-def _over_runs(rows: list[Row]) -> list[str]:
-    """Mean over the runs of one method and network: other seeds, or pretrained on other splits."""
-    families: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if row.mean and INCOMPLETE not in row.flags:
-            families.setdefault((row.name, identity(row.first)), []).append(row)
-    lines = []
-    for (name, _), own in families.items():
-        if len(own) > 1:
-            found = stats.over_runs([row.mean.mean for row in own if row.mean])
-            splits = ", ".join(map(str, sorted({split for row in own for split in row.clean})))
-            spread = f"mean {found.mean:.1f}, standard deviation {found.sd:.1f}"
-            lines.append(f"{name}, {found.num_runs} runs ({', '.join(r.run for r in own)}; split {splits}): {spread}.")
-    return lines
+def _over_runs(row: Row) -> str:
+    """The runs behind a row, each with its mean, and their spread."""
+    each = [f"{run.run}{_seed(run)} {_mean(run):.1f}" for run in row.runs]
+    found = families.spread(row)
+    sd = f"; mean {found.mean:.1f}, standard deviation {found.sd:.1f}" if found else ""
+    return f"{row.name}, {row.many}: {', '.join(each)}{sd}."
 
 
-def _sentence(a: Row, b: Row, found: Comparison) -> str:
-    numbers = f"{found.difference:+.1f} points [{found.low:+.1f}, {found.high:+.1f}] on {found.num_videos} videos"
-    ends = {stats.BEATS: "resolved", stats.BELOW: "resolved"}
-    return f"{a.name} ({a.run}) against {b.name} ({b.run}): {numbers}: {ends.get(found.verdict, found.verdict)}."
+def _seed(run: Row) -> str:
+    splits = ", ".join(map(str, run.clean))
+    return f" (split {splits})" if run.seed is None else f" (seed {run.seed}, split {splits})"
+
+
+def _mean(run: Row) -> float:
+    return float(np.mean([v for split in run.clean for v in run.values[split]]))
 
 
 def _short(rows: list[Row]) -> dict[int, tuple[int, int]]:
@@ -187,4 +185,4 @@ def _short(rows: list[Row]) -> dict[int, tuple[int, int]]:
 
 
 def _missing(row: Row) -> frozenset[tuple[int, str]]:
-    return frozenset((split, f["path"]) for split, found in row.results.items() for f in found[0].failures)
+    return frozenset((split, f["path"]) for split, found in row.results.items() for r in found for f in r.failures)

@@ -5,6 +5,7 @@ from typing import Any
 
 from vssl.evaluate.result import BASELINE, RANDOM, TRAINED
 from vssl.evaluate.rows import Group, Row
+from vssl.evaluate.stats import BEATS, BELOW, UNRESOLVED, Comparison
 
 NUMERIC = ("#", "mean", "95 %", "n of N", "minus random")
 """Columns of figures, besides the scores."""
@@ -12,9 +13,9 @@ NUMERIC = ("#", "mean", "95 %", "n of N", "minus random")
 
 def backbone(row: Row) -> str:
     """Short name of a network: its `name` argument if it has one, else its class."""
-    if row.kind == BASELINE:
-        return "no network"
     spec = row.first.backbone["spec"]
+    if row.kind == BASELINE and not _weights(row):
+        return "no network"
     return str(spec["init_args"].get("name") or spec["class_path"].rpartition(".")[2])
 
 
@@ -33,8 +34,24 @@ def seen(row: Row) -> str:
     if not data:
         return "unknown"
     amount = f"{data['num_videos']} videos" if clips is None else f"{count(clips)} clips"
-    phases = dict.fromkeys(_rows(phase) for phase in (*data.get("earlier", ()), data))
-    return f"{' + '.join(phases)}, {amount}"
+    every = [run.first.pretraining["data"] for run in row.runs] or [data]
+    of_runs = [dict.fromkeys(_rows(phase) for phase in (*one.get("earlier", ()), one)) for one in every]
+    lists = dict.fromkeys(" + ".join(phases) for phases in of_runs)
+    return f"{' / '.join(lists)}, {amount}{' each' if row.runs else ''}"
+
+
+def labels(row: Row) -> str:
+    """Labels that an encoder's training used anywhere, a frozen network that it learnt from included."""
+    record, arguments = row.first.pretraining, row.first.backbone["spec"]["init_args"]
+    if row.kind != TRAINED:  # of the controls only a frozen network was ever trained
+        trained = row.kind == BASELINE and _weights(row) not in ("", "random")
+        return str(arguments.get("provenance") or "not recorded") if trained else "none"
+    used = str(record.get("labels_used", "none"))
+    return f"{used}; learnt from {record['frozen']}" if record.get("frozen") else used
+
+
+def _weights(row: Row) -> str:
+    return row.first.backbone["spec"]["init_args"].get("weights") or ""
 
 
 def _rows(data: Mapping[str, Any]) -> str:
@@ -51,7 +68,7 @@ def count(number: float) -> str:
 
 
 def value(row: Row, split: int) -> str:
-    """The ranking metric on one split, in percent; a random row adds the value of each seed."""
+    """The ranking metric on one split, in percent; where several runs or seeds have one, each of theirs too."""
     values = row.values.get(split)
     if not values:
         return "-"
@@ -100,11 +117,35 @@ def verdict(row: Row) -> str:
     return row.versus.verdict if row.versus else "-"
 
 
+def against(a: Row, b: Row, found: Comparison) -> str:
+    """One row against another, in a sentence that claims no more than the interval allows."""
+    numbers = f"{found.difference:+.1f} points [{found.low:+.1f}, {found.high:+.1f}] on {found.num_videos} videos"
+    return f"{who(a)} against {who(b)}: {numbers}: {resolved(found)}."
+
+
+def resolved(found: Comparison) -> str:
+    """Whether a difference is told from the videos at hand."""
+    ends = {BEATS: "resolved", BELOW: "resolved", UNRESOLVED: "difference not resolved"}
+    return ends.get(found.verdict, found.verdict)
+
+
 def name(row: Row) -> str:
-    """Method or control; the number of seeds of a random row."""
+    """Method or control; the number of seeds of a random row, what the runs of a recipe are."""
     if row.kind == RANDOM:
         return f"{row.name} x{max(len(found) for found in row.results.values())}"
-    return row.name
+    return f"{row.name}, {row.many}" if row.many else row.name
+
+
+def who(row: Row) -> str:
+    """Name and run; where it stands for several, how many."""
+    if row.runs or not row.run:
+        return name(row)
+    return f"{row.name} ({row.run})"
+
+
+def run(row: Row) -> str:
+    """Name of the run directory, or how many there are."""
+    return f"{len(row.runs)} runs" if row.runs else row.run
 
 
 def title(group: Group) -> str:
@@ -140,4 +181,4 @@ def cells(group: Group, row: Row) -> list[str]:
     several = [mean(row)] if len(splits) > 1 else []
     others = [further(row, name) for name in group.metrics[1:]]
     end = [interval(row), *others, counts(row), versus(row), verdict(row), "; ".join(row.flags)]
-    return [standing(row), name(row), row.run, backbone(row), shape(row), seen(row), *splits, *several, *end]
+    return [standing(row), name(row), run(row), backbone(row), shape(row), seen(row), *splits, *several, *end]

@@ -1,9 +1,15 @@
 import re
+import warnings
 from html.parser import HTMLParser
 
+import html5lib
 import pytest
 
+from vssl.evaluate import literature
 from vssl.evaluate.charts import bars, curve, dots
+from vssl.evaluate.families import Origin
+from vssl.evaluate.gallery import Gallery, Shown
+from vssl.evaluate.protocol import load
 from vssl.evaluate.report import page
 from vssl.evaluate.table import build
 
@@ -22,7 +28,8 @@ class Checker(HTMLParser):
         self.ids += [attributes["id"]] if "id" in attributes else []
         if tag in ("svg", "img") and "svg" not in self.open:
             self.pictures.append(attributes.get("aria-label") or attributes.get("alt"))
-        self.problems += [a for a in attributes if a in ("src", "href", "onclick")]
+        self.problems += [a for a in attributes if a in ("href", "onclick", "srcset")]
+        self.problems += [v for a, v in attrs if a == "src" and not v.startswith("data:image/")]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -40,6 +47,11 @@ class Checker(HTMLParser):
 
 
 def check(html):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # html5lib's own deprecations
+        parser = html5lib.HTMLParser(strict=False)
+        parser.parse(html)
+    assert parser.errors == []
     checker = Checker()
     checker.feed(html)
     return checker
@@ -129,3 +141,63 @@ def test_the_curve_joins_the_parts_of_a_resumed_run(tmp_path):
     found = curve(tmp_path)
     assert (found.low, found.high, found.last_step) == (1.0, 4.0, 40)
     assert re.findall(r"\S+", found.points) == ["0.00,5.00", "25.00,35.00", "50.00,65.00", "100.00,95.00"]
+
+
+@pytest.fixture
+def everything(make_result):
+    """A page with every part that it can have."""
+    results = [make_result(0.5 + i / 10, seed=i, run=f"s{i}", sha=str(i) * 64, dataset="ucf101") for i in range(3)]
+    results += [make_result(0.5, seed=4, run="b", sha="b" * 64, name="VITO", dataset="ucf101")]
+    results += [make_result(0.49, seed=6, run="n", sha="d" * 64, name="VIVI", dataset="ucf101")]
+    results += [make_result(0.9, run="l", sha="c" * 64, dataset="ucf101", leaked=True, leak="3 source groups")]
+    results += [make_result(0.4, seed=s, kind="random", dataset="ucf101") for s in range(3)]
+    other = load("knn-v1").override(views__clips=5)
+    results += [make_result(0.5, seed=4, run="b", sha="b" * 64, name="VITO", dataset="ucf101", protocol=other)]
+    shown = Shown("data:image/webp;base64,AAAA", "class <1>", False, "v_1.avi, class <1>")
+    gallery = Gallery("VITO (b)", "ucf101, label, split 1", [(shown, [shown, shown._replace(uri="", right=True)])])
+    lost = ["iboot seed 0: fit: exit code 2: no <teacher>"]
+    groups = build(results, {f"s{i}": Origin(i, "r") for i in range(3)})
+    return page(groups, [], lost=lost, galleries=[gallery])
+
+
+def test_a_page_with_every_part_is_valid_and_says_all(everything):
+    found = check(everything)
+    assert found.problems == []
+    assert found.open == []
+    assert all(found.pictures)
+    text = " ".join(" ".join(found.text).split())
+    for words in (
+        "VSPP, mean of 3 seeds",
+        "difference not resolved",
+        "differ in views.clips: 10 / 5",
+        "no <teacher>",
+        "LEAKED",
+        "taken for",
+        "21.6k",
+        "not decoded",
+        "same class",
+        "Reported elsewhere",
+    ):
+        assert words in text, words
+
+
+def test_the_validator_finds_mistakes(everything):
+    for broken in (everything.replace("</section>", "", 1), everything.replace("<tbody>", "<tbody><p>", 1)):
+        with pytest.raises(AssertionError):
+            check(broken)
+
+
+def test_literature_of_the_data_set_is_shown_and_memory_is_not_shown_as_published(everything, groups):
+    rows = literature.rows(dataset="ucf101")
+    table = everything[everything.index('id="literature"') :]
+    found = re.findall(r"<tr[^>]*><th scope=\"row\">.*?</tr>", table, re.DOTALL)
+    assert len(found) == len(rows) > 50
+    for row, line in zip(rows, found, strict=True):
+        assert f">{row.label}<" in line
+        assert (f"<em>{row.number}</em>" in line) == (not row.verified)
+    assert 'id="literature"' not in page(groups, [])  # nobody reports the toy world
+
+
+def test_names_in_every_part_are_escaped(everything):
+    assert "class <1>" not in everything
+    assert "no <teacher>" not in everything

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vssl.evaluate.stats import BEATS, BELOW, FEW, UNRESOLVED, Scores, compare, interval, resample
+from vssl.evaluate.stats import BEATS, BELOW, FEW, UNRESOLVED, Scores, compare, compare_all, interval, resample
 
 
 def scores(values, *, groups=None, first=0):
@@ -68,3 +68,15 @@ def test_mean_over_splits_weighs_splits_not_videos():
 def test_no_common_video_says_nothing():
     found = compare([scores([1, 1])], [[scores([0, 0], first=10)]])
     assert (found.verdict, found.num_videos) == (FEW, 0)
+
+
+def test_many_pairs_at_once_equal_each_alone():
+    rng = np.random.default_rng(5)
+    few, many = np.arange(300) // 10, np.arange(300) // 3
+    found = [scores(rng.random(300) < 0.5, groups=groups) for groups in (few, few, many, many, few)]
+    pairs = [([found[0]], [[found[1]]]), ([found[2]], [[found[3]]]), ([found[1]], [[found[0]], [found[4]]])]
+    pairs.append(([found[0]], [[scores(np.ones(5), first=900)]]))  # not one video in common
+    alone = [compare(*pair) for pair in pairs]
+    assert compare_all(pairs) == alone
+    assert len({(one.low, one.high) for one in alone}) == 4
+    assert [one.verdict for one in alone][-1] == FEW

@@ -1,4 +1,6 @@
-import numpy as np
+import json
+
+import pytest
 
 from vssl.evaluate import render, words
 from vssl.evaluate.protocol import load
@@ -136,7 +138,6 @@ def test_a_part_of_the_official_list_is_said(make_result):
 def test_csv_and_json_hold_every_row(make_result):
     import csv
     import io
-    import json
 
     groups = build([make_result(0.8), *random(make_result), make_result(0.3, kind="baseline")])
     lines = list(csv.DictReader(io.StringIO(render.to_csv(groups))))
@@ -149,17 +150,19 @@ def test_csv_and_json_hold_every_row(make_result):
     assert group["hard"]["neighbours.k"] == 20
 
 
-def test_runs_of_one_method_are_averaged_and_others_are_not(make_result):
-    one = make_result(0.6, seed=1)
-    two = make_result(0.8, seed=2, run="b", sha="b" * 64, split=2)  # pretrained on another split
-    other = make_result(0.1, seed=3, run="c", sha="c" * 64, name="VITO")
-    (group,) = build([one, two, other])
-    values = [r.metrics["top1"] for r in (one, two)]
-    mean, sd = np.mean(values), abs(values[0] - values[1]) / np.sqrt(2)
-    (note,) = [note for note in group.notes if "runs" in note]
-    assert note == f"VSPP, 2 runs (b, vspp-s0; split 1, 2): mean {mean:.1f}, standard deviation {sd:.1f}."
-    (group,) = build([one, make_result(0.9, split=1, leaked=True, leak="x", run="b", sha="b" * 64)])
-    assert not any("runs" in note for note in group.notes)  # a leaked score is never averaged
+def test_any_two_ranked_rows_are_compared_in_pairs(make_result):
+    rights = {"a": 0.9, "b": 0.55, "c": 0.5}
+    results = [make_result(r, seed=i, run=run, sha=run * 64) for i, (run, r) in enumerate(rights.items())]
+    leaked = make_result(0.99, leaked=True, leak="x", run="d", sha="d" * 64)
+    (group,) = build([*results, leaked, *random(make_result)])
+    names = {(group.rows[i].run, group.rows[j].run): found for (i, j), found in group.pairs.items()}
+    assert set(names) == {("a", "b"), ("a", "c"), ("b", "c")}
+    for (first, second), found in names.items():
+        scores = [next(r for r in results if r.run == run).metrics["top1"] for run in (first, second)]
+        assert found.difference == pytest.approx(scores[0] - scores[1])
+    assert words.resolved(names["a", "b"]) == "resolved"
+    assert words.resolved(names["b", "c"]) == "difference not resolved"
+    assert len(json.loads(render.to_json([group]))[0]["pairs"]) == 3
 
 
 def test_further_metrics_are_shown_and_the_first_one_ranks(make_result):
