@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 LIMIT = 1e-6
 
 
+@pytest.mark.timeout(1800)  # minutes on an idle core
 def test_finetuning_reads_the_motion_of_the_toy_world(tmp_path, capfd, record_property):
     """From a network as initialised, with the settings of test_toy_upper_bounds.py."""
     manifest = generate(tmp_path / "toy")
