@@ -100,7 +100,7 @@ def test_learnability_and_collapse_with_a_constant_target(videos):
 
     flat = method()
     flat.centre = None  # a constant target is its own mean
-    end = fit(flat, batch, 120, change=one_image)[-10:].mean()
+    end = fit(flat, batch, 240, change=one_image)[-10:].mean()
     collapsed, _, _ = outputs(flat, some(batch, torch.arange(64)))
     print(f"constant: {end:.4f}, rank {effective_rank(collapsed):.2f} against {effective_rank(prediction):.2f}")
     assert end < 0.1
