@@ -22,8 +22,6 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-STEPS = 2  # the first one pays for warming up
-
 
 class Clock(Callback):
     """Seconds of the last step, and of the bare encoder on the same frames."""
@@ -40,7 +38,7 @@ class Clock(Callback):
         _wait(pl_module)
         seconds = time.perf_counter() - self.started
         Clock.report = {"step_s": seconds, "loss": float(outputs["loss"]), "peak_gib": _peak(pl_module)}
-        if batch_idx + 1 == STEPS:
+        if trainer.global_step == trainer.max_steps:
             Clock.report |= _limit(pl_module, batch)
 
 
@@ -52,7 +50,7 @@ def _limit(method: Any, batch: Any) -> dict[str, Any]:
     if frames == 1:
         clips = clips.flatten(0, 1).unsqueeze(1)
     times = []
-    for _ in range(2):
+    for _ in range(method.trainer.max_steps):
         started = time.perf_counter()
         method.backbone(clips).square().mean().backward()
         _wait(method)
@@ -113,14 +111,18 @@ def synthetic(folder: Path, *, videos: int, num_frames: int = 300) -> Path:
 
 
 def child(arguments: argparse.Namespace, manifest: Path) -> None:
-    """Two steps of one configuration; the report goes to a file."""
+    """Some steps of one configuration; the report goes to a file."""
     from paper_step import Clock as Registered
 
     from vssl.cli import fit
 
     (config,) = arguments.configs
     argv = ["-c", config, f"--data.manifest={manifest}", "--data.num_workers=0", f"--data.batch_size={arguments.batch}"]
-    argv += [f"--trainer.max_steps={STEPS}", f"--trainer.accelerator={arguments.device}", "--trainer.devices=1"]
+    argv += [
+        f"--trainer.max_steps={arguments.steps}",
+        f"--trainer.accelerator={arguments.device}",
+        "--trainer.devices=1",
+    ]
     argv += [f"--trainer.precision={arguments.precision}", "--trainer.callbacks+=paper_step.Clock"]
     argv += ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.enable_progress_bar=false"]
     argv += [f"--run_dir={manifest.parent / Path(config).stem}", *arguments.also]
@@ -139,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="+")
     parser.add_argument("--batch", type=int, default=2, help="videos")
+    parser.add_argument("--steps", type=int, default=2, help="the last one counts: the first pays for warming up")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--also", action="append", default=[], metavar="FLAG", help="a further flag of vssl fit")
@@ -148,11 +151,15 @@ def main() -> None:
         child(arguments, arguments.manifest)
         return
     with tempfile.TemporaryDirectory() as folder:
-        manifest = synthetic(Path(folder), videos=STEPS * arguments.batch)
+        manifest = synthetic(Path(folder), videos=arguments.steps * arguments.batch)
         print(f"{'configuration':44} {'batch':>5} {'step s':>7} {'clips/s':>8} {'peak GiB':>8} {'step / limit':>12}")
         for config in arguments.configs:
             command = [sys.executable, *sys.argv[:1], config, f"--batch={arguments.batch}", f"--manifest={manifest}"]
-            command += [f"--device={arguments.device}", f"--precision={arguments.precision}"]
+            command += [
+                f"--device={arguments.device}",
+                f"--precision={arguments.precision}",
+                f"--steps={arguments.steps}",
+            ]
             done = subprocess.run(
                 [*command, *(f"--also={flag}" for flag in arguments.also)], capture_output=True, text=True
             )

@@ -134,7 +134,7 @@ def _check(path: Path, plan: Comparison) -> None:
         if not getattr(plan, name):
             raise UserError(f"{path}: {name}", "is missing or empty", _FIELDS)
     for name in plan.protocols:
-        protocol.load(name)
+        protocol.load(name).must_run()
     for name, data in plan.datasets.items():
         if not Path(data.manifest).is_file():
             raise UserError(data.manifest or f"{path}: datasets.{name}.manifest", "no such manifest", _INDEX)
