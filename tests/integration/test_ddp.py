@@ -37,9 +37,9 @@ def _rank(_, world, build, manifest, gather_off, steps=8):
     return trained(build, manifest, exact_norms=True, devices=world, strategy="ddp", steps=steps)
 
 
-# MoCLR's small run has a unit at its kink: rounding of 2e-7 after 4 steps is 2e-4 after 8; iBoot's InfoNCE has 2e-8, 8e-8
-# and 1.2e-7 after 2, 4 and 5 steps, and 1.4e-5 after 8. Mining in VIVI-Ex can hang
-# on the last bit and then part two runs: its gradients are compared in test_gather.py.
+# MoCLR's small run has a unit at its kink: rounding of 2e-7 after 4 steps is 2e-4 after 8; iBoot's InfoNCE has 8e-8 and
+# 1.2e-7 after 4 and 5 steps, and 1.4e-5 after 8. Mining in VIVI-Ex can hang on the last bit and then part two runs: its
+# gradients are compared in test_gather.py.
 STEPS = {
     vito: 8,
     vito_predictor: 8,
