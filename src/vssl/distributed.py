@@ -54,12 +54,12 @@ def gather_with_gradient(x: Tensor) -> tuple[Tensor, int]:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004  # the backward needs the rank alone
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
         return gather(x)[0]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004  # torch's *args
-        total = grad.contiguous().clone()
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        total = grad_outputs[0].contiguous().clone()
         dist.all_reduce(total)  # not reduce_scatter: gloo has none
-        share = total.shape[0] // world_size()
-        return total[rank() * share : (rank() + 1) * share]
+        return total[rank() * ctx.rows : (rank() + 1) * ctx.rows]

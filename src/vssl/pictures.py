@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
+from typing_extensions import override
 
 from vssl.data.manifest import Manifest
 from vssl.data.strips import strip
@@ -38,7 +39,8 @@ class Pictures(Callback):
         self._batch: Batch | None = None
         self._shown = -1
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002  # Lightning's hook
+    @override
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Keep the first batch's first videos; look when it is time."""
         if _board(trainer) is None:
             return

@@ -7,8 +7,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from vssl.distributed import gather
+from vssl.scheduled import ScheduledModule
 
 
 class OnlineKnn(Callback):
@@ -31,22 +33,20 @@ class OnlineKnn(Callback):
         self._groups: Tensor | None = None
         self._labelled = False
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  # Lightning's hook
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the source groups once; videos without a group stand for themselves."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit
+        assert isinstance(pl_module, ScheduledModule)
+        data = pl_module.data
         # from the manifest, so that all ranks decide alike: a rank that skips a gather leaves the others waiting
         self._labelled = bool((data.label_ids[data.rows] >= 0).any())
         groups = data.manifest.groups()
         self._groups = torch.from_numpy(np.where(groups == 0, -1 - np.arange(len(groups)), groups))
 
+    @override
     @torch.no_grad()
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,  # noqa: ARG002  # Lightning's hook
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Predict this batch from the bank, then add it."""
         if not self._labelled:

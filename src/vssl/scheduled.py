@@ -65,7 +65,7 @@ class ScheduledModule(LightningModule):
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps per epoch, known without building a loader (which would lose its resume position)."""
-        batches = self._data.batches_per_epoch
+        batches = self.data.batches_per_epoch
         limit = self.trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         return max(1, -(-batches // self.trainer.accumulate_grad_batches))
@@ -86,10 +86,10 @@ class ScheduledModule(LightningModule):
     @property
     def effective_batch(self) -> int:
         """Videos per optimizer step over all ranks and accumulated micro-batches."""
-        return self._data.batch_size * self.trainer.accumulate_grad_batches
+        return self.data.batch_size * self.trainer.accumulate_grad_batches
 
     @property
-    def _data(self) -> Any:
+    def data(self) -> Any:
         """The datamodule that `trainer.fit` was given; not typed, since methods do not import `data`."""
         data = getattr(self.trainer, "datamodule", None)
         if data is None:

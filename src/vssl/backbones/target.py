@@ -10,6 +10,7 @@ from jaxtyping import Float
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from vssl.backbones.base import Backbone, Input
 from vssl.backbones.parts import as_floats, deepest, triple, unfold_frames, whole
@@ -108,8 +109,9 @@ class ImageTarget(Backbone):
         unit = F.normalize(self.frames(frames), dim=-1)
         return deepest([unfold_frames(unit[..., None, None], x.shape[1])], last)
 
-    def train(self, mode: bool = True) -> "ImageTarget":  # noqa: ARG002  # whatever is asked: eval for ever
-        """Stay in eval mode."""
+    @override
+    def train(self, mode: bool = True) -> "ImageTarget":
+        """Stay in eval mode, whatever is asked."""
         return super().train(False)
 
     def _features(self, x: Tensor) -> Tensor:

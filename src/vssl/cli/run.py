@@ -15,8 +15,10 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
+from typing_extensions import override
 
 from vssl.errors import UserError
+from vssl.methods.base import Method
 
 _ENV = "VSSL_RUN_DIR"
 _PACKAGES = ("vssl", "torch", "torchvision", "lightning", "timm", "pytorchvideo", "av", "torchcodec", "numpy")
@@ -90,9 +92,11 @@ class RunRecord(Callback):
         self.run, self.config, self.argv = run, config, argv
         self._began, self._seconds = time.monotonic(), 0.0
 
+    @override
     @rank_zero_only
-    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the record; a resumed run adds files and overwrites none."""
+        assert isinstance(pl_module, Method)
         self._began = time.monotonic()
         self.run.mkdir(parents=True, exist_ok=True)
         number = len(list(self.run.glob("config*.yaml")))
@@ -104,7 +108,7 @@ class RunRecord(Callback):
             shutil.copyfile(file, layers / f"{i}-{file.name}")
         (layers / "command.txt").write_text(" ".join(["vssl fit", *self.argv]) + "\n", encoding="utf-8")
         _write_json(self.run / f"environment{suffix}.json", environment())
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit
+        data = pl_module.data
         seen: dict[str, Any] = {k: v if isinstance(v, str | int) else len(v) for k, v in data.seen.items()}
         if pl_module.phases:
             names = ("method", "step", "epoch", "sha", "file")
@@ -112,7 +116,8 @@ class RunRecord(Callback):
         groups = [format(g & (2**64 - 1), "016x") for g in data.seen["groups"].tolist()]
         _write_json(self.run / f"data{suffix}.json", {**seen, "group_hashes": groups})
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002  # Lightning's hook
+    @override
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Hours so far, over all parts of the run."""
         hours = (self._seconds + time.monotonic() - self._began) / 3600
         checkpoint.setdefault("vssl", {})["budget"] = {"hours": hours, "world_size": trainer.world_size}

@@ -90,7 +90,7 @@ class AuxSKD(Method):
         """Refuse a batch that does not divide the bank before anything is written."""
         super().setup(stage)
         if stage == "fit":
-            self.bank.check(self._data.batch_size)
+            self.bank.check(self.data.batch_size)
             self._keys.clear()
 
     def step(self, batch: Batch) -> StepOutput:

@@ -100,7 +100,7 @@ class Method(ScheduledModule, ABC):
         """Embed what rebuilds the encoder and what it has seen: plain values and tensors, no pickled objects."""
         super().on_save_checkpoint(checkpoint)
         ours = checkpoint.get("vssl", {})
-        data = self._data
+        data = self.data
         videos = self.global_step * self.effective_batch
         budget = {"videos_seen": videos, "clips_seen": videos * data.clips_per_video, **ours.get("budget", {})}
         if self.frozen():

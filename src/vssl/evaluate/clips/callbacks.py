@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import Progress
+from typing_extensions import override
 
 from vssl.evaluate.clips.network import Training
 from vssl.evaluate.protocol import LOWEST_LOSS, MOST_RIGHT
@@ -33,20 +34,17 @@ class Bar(Callback):
         self.progress.start()
         self.task = self.progress.add_task(self.title, total=pl_module.total_steps, completed=trainer.global_step)
 
+    @override
     @rank_zero_only
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002  # Lightning's hook
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """One step."""
         self.progress.update(self.task, completed=trainer.global_step)
 
+    @override
     @rank_zero_only
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002  # a hook
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End, also after an error."""
         self.progress.stop()
 

@@ -10,8 +10,9 @@ from vssl.evaluate.readouts.base import Answer, Part, percent
 _CHUNK = 256
 
 
-def retrieval(settings: Protocol, train: Part, test: Part, *, classes: list[str], device: str) -> Answer:  # noqa: ARG001  # the Readout contract
+def retrieval(settings: Protocol, train: Part, test: Part, *, classes: list[str], device: str) -> Answer:
     """R@k: share of test videos with a video of their class among the k nearest train videos."""
+    del device  # nothing is trained
     ks = settings["neighbours.ks"]
     # two habits of the literature: features as they are, or (CoCLR) each list's own mean taken off first
     raw, without = (test.features, train.features), (_centred(test.features), _centred(train.features))
