@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+import vssl.methods.critics
+import vssl.methods.vivi
 from support.ranks import run_ranks
 from support.runs import random_shots, vivi, vivi_ex2, vivi_rot, vivi_soft, without_batch_statistics
 from vssl.distributed import gather, gather_with_gradient
@@ -71,11 +73,12 @@ def vivi_gradient(build, rows, gathers):
     method = without_batch_statistics(build()).double()
     batch = random_shots(method, 8)
     batch = batch._replace(views={"shots": batch.views["shots"][rows]}, targets={"detected": torch.ones(8)[rows]})
-    if not gathers:
-        import vssl.methods.vivi
-
-        vssl.methods.vivi.gather_with_gradient = lambda x: (x, 0)
-    with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+    collect = gather_with_gradient if gathers else lambda x: (x, 0)
+    with (
+        mock.patch.object(vssl.methods.vivi, "gather_with_gradient", collect),  # frame level
+        mock.patch.object(vssl.methods.critics, "gather_with_gradient", collect),  # video level
+        mock.patch.object(torch.Tensor, "float", torch.Tensor.double),
+    ):
         method.step(batch).loss.backward()
     return torch.cat([p.grad.flatten() for p in method.parameters()])
 
