@@ -12,18 +12,28 @@ from vssl.backbones.tiny import TinyVideo
 from vssl.data.manifest import Manifest
 from vssl.data.toy import generate
 from vssl.evaluate import run
+from vssl.evaluate.clips.network import Network
+from vssl.evaluate.clips.predict import predict
 from vssl.evaluate.encoder import Encoder
 from vssl.evaluate.passes import Settings
 from vssl.evaluate.protocol import load
+from vssl.evaluate.readouts.base import percent
 from vssl.evaluate.result import of_run
 
 pytestmark = pytest.mark.slow
 LIMIT = 1e-6
 
 
+class Shuffled(TinyVideo):
+    """Sees the frames of a clip in another order, so nothing but the order is gone."""
+
+    def forward(self, x):
+        return super().forward(x[:, torch.tensor([3, 0, 6, 2, 7, 5, 1, 4])])
+
+
 @pytest.mark.timeout(1800)  # minutes on an idle core
 def test_finetuning_reads_the_motion_of_the_toy_world(tmp_path, capfd, record_property):
-    """From a network as initialised, with the settings of test_toy_upper_bounds.py."""
+    """From a network as initialised: with labels, motion can be learned (test_toy_upper_bounds.py: shape)."""
     manifest = generate(tmp_path / "toy")
     torch.manual_seed(0)
     scratch = save(tmp_path / "scratch", TinyVideo(frames=8, stride=2))
@@ -34,6 +44,22 @@ def test_finetuning_reads_the_motion_of_the_toy_world(tmp_path, capfd, record_pr
     record_property("motion accuracy", result.metrics["top1"])
     assert result.num_scored == 384
     assert result.metrics["top1"] > 90.0
+
+    protocol, videos = load("finetune-v1"), Manifest.load(manifest)
+    net = Network(Shuffled(frames=8, stride=2), protocol, 8)
+    (last,) = scratch.glob("training/*/last.ckpt")
+    state = torch.load(last, weights_only=True)["state_dict"]
+    net.load_state_dict({name.removeprefix("net."): value for name, value in state.items()})
+    votes = predict(
+        net,
+        videos.rows(1, "test"),
+        protocol=protocol,
+        card=net.backbone.input,
+        manifest=videos,
+        settings=Settings(),
+        device=torch.device("cpu"),
+    )
+    assert percent(votes.values.argmax(-1), videos.labels("motion")[0][votes.rows]) < 50.0
 
 
 def _score(manifest, folder, trainer, epochs=2):

@@ -1,7 +1,7 @@
 """iBoot's learning checks (iboot.md 10, 5 to 7) on a small world, each with a control that fails.
 
 The image network is a random one, so that no file is needed: what a clip can learn of it is colour and layout, which
-the world with constant nuisance has. What a trained network teaches is measured in test_learning.py.
+the world with constant nuisance has. What a trained network teaches is measured in test_iboot_real.py.
 """
 
 import pytest

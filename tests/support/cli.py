@@ -15,7 +15,7 @@ def vssl(*argv, cwd=None, path=(), check=True):
     """Run `vssl ARGV`; `path` goes in front of the import path."""
     env = {**ENV, "PYTHONPATH": os.pathsep.join(map(str, [*path, SOURCE]))}
     command = [sys.executable, "-m", "vssl", *map(str, argv)]
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=500)
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=1500)
     if check:
         assert done.returncode == 0, done.stderr
     return done
