@@ -22,6 +22,12 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def barrier() -> None:
+    """Wait until every process is here."""
+    if is_active():
+        dist.barrier()
+
+
 def gather(x: Tensor) -> tuple[Tensor, int]:
     """Concatenate the ranks' equal shares along dim 0, without gradient.
 

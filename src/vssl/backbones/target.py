@@ -44,6 +44,8 @@ class ImageTarget(Backbone):
         sha256: What the file must have; None: any. A checkpoint keeps it either way, and a resume compares.
         pre_proj: Of a CLIP tower: take the feature before the projection.
         provenance: What the weights were trained on, in words; stands in every result.
+        labels_used: Labels that their training used: "none" (DINO), "ImageNet-1k". What learns from it is ranked apart
+            from what learns from another supervision. Of "random" always "none".
         seed: Of "random"; torch's global generator is left alone.
         calibrate: Of "random": set batch-norm statistics from 64 smooth noise images of the same seed. With statistics
             of 0 and 1 an untrained network computes nothing useful.
@@ -64,6 +66,7 @@ class ImageTarget(Backbone):
         sha256: str | None = None,
         pre_proj: bool = False,
         provenance: str = "",
+        labels_used: str = "unknown",
         seed: int = 0,
         calibrate: bool = True,
     ) -> None:
@@ -74,6 +77,7 @@ class ImageTarget(Backbone):
         self.mean, self.std = triple(mean, "mean"), triple(std, "std")
         self.model_kwargs = dict(model_kwargs or {})
         self.sha256, self.pre_proj, self.provenance = sha256, pre_proj, provenance
+        self.labels_used = "none" if weights == RANDOM else labels_used
         self.seed, self.calibrate = seed, calibrate
         self.input = Input(size=size, mean=as_floats(self.mean), std=as_floats(self.std))
         with torch.random.fork_rng(devices=[]):  # what is initialised after it must not depend on it

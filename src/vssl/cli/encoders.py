@@ -123,6 +123,19 @@ def settings_of(args: argparse.Namespace, data: dict[str, Any], console: Any) ->
     )
 
 
+def launched(settings: "Settings") -> "Settings":
+    """The processes of a trainer section, started; Lightning is loaded only then.
+
+    Raises:
+        UserError: as `vssl.evaluate.clips.trainer.launch`.
+    """
+    if not settings.trainer:
+        return settings
+    from vssl.evaluate.clips.trainer import launch
+
+    return launch(settings)
+
+
 def trained_encoder(args: argparse.Namespace, path: Path, protocol: "Protocol", manifest: "Manifest") -> "Encoder":
     """The encoder of a checkpoint or run directory, and where its results and features go.
 

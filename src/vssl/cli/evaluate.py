@@ -4,7 +4,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vssl.cli.encoders import add_common, at_least, controls_of, data_section, section, settings_of, trained_encoder
+from vssl.cli.encoders import (
+    add_common,
+    at_least,
+    controls_of,
+    data_section,
+    launched,
+    section,
+    settings_of,
+    trained_encoder,
+)
 from vssl.cli.parser import Parser
 from vssl.errors import UserError
 
@@ -24,6 +33,7 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     from rich.console import Console  # everything heavy comes after the arguments are known to be right
 
+    from vssl.distributed import rank
     from vssl.evaluate import protocol, render, table
 
     console = Console(stderr=True)
@@ -37,6 +47,8 @@ def main(argv: list[str]) -> int:
     if args.seeds_random is not None:
         chosen = [found.override(controls__random_seeds=list(range(args.seeds_random))) for found in chosen]
     results = _evaluate(args, chosen, console)
+    if rank() > 0:
+        return 0
     out = Console()
     if not out.is_terminal:
         out = Console(width=render.WIDE)
@@ -119,6 +131,7 @@ def _evaluate(args: argparse.Namespace, protocols: "list[Protocol]", console: An
     manifests = [Manifest.load(Path(path), **roots) for path in data["manifest"]]
     labels = [name for text in args.label for name in text.split(",")] or [data.get("label") or "label"]
     jobs = [(manifest, _jobs(args, protocols, manifest)) for manifest in manifests]
+    settings = launched(settings)
     results = []
     for manifest, found in jobs:
         results += run.evaluate(found, manifest=manifest, labels=list(dict.fromkeys(labels)), settings=settings)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vssl.cli.encoders import add_common, data_section, settings_of, trained_encoder
+from vssl.cli.encoders import add_common, data_section, launched, settings_of, trained_encoder
 from vssl.cli.parser import Parser
 
 
@@ -23,6 +23,7 @@ def main(argv: list[str]) -> int:
     from rich.console import Console
 
     from vssl.data.manifest import Manifest
+    from vssl.distributed import rank
     from vssl.errors import UserError
     from vssl.evaluate import export, protocol
     from vssl.evaluate.cache import Cache
@@ -41,7 +42,9 @@ def main(argv: list[str]) -> int:
     encoder = trained_encoder(args, Path(args.checkpoint), chosen, manifest)
     cache = Cache(console)
     need = Need(encoder, chosen, np.arange(len(manifest)))
-    fill([need], cache, manifest=manifest, settings=settings_of(args, data, console))
+    fill([need], cache, manifest=manifest, settings=launched(settings_of(args, data, console)))
+    if rank() > 0:
+        return 0
     found = cache.load(encoder.column(chosen, protocol.NORMAL, manifest=manifest.content_hash))
     export.write(found, manifest, file)
     for video in found.lost:

@@ -38,7 +38,7 @@ class Cache:
         self._folders[name] = home / name
         if fresh:
             for path in self._shards(name):
-                path.unlink()
+                path.unlink(missing_ok=True)  # another process of this command forgets it, too
 
     def rows(self, name: str) -> np.ndarray:
         """Rows whose answer is known: features, or that they cannot be read."""

@@ -104,7 +104,7 @@ def stream(
     pending = 0
     for column in columns.values():
         column.backbone.to(device).eval()
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=console is None) as progress:
         task = progress.add_task(f"features: {len(columns)} columns", total=num_videos)
         for batch, failures in loader:
             lost += [Lost(int(f.row), str(f.path), str(f.reason)) for f in failures]

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from vssl.data.dataset import evaluation_loader
 from vssl.data.manifest import Manifest
+from vssl.distributed import barrier, rank, world_size
+from vssl.errors import UserError
 from vssl.evaluate import controls
 from vssl.evaluate.cache import Cache
 from vssl.evaluate.encoder import Encoder
@@ -30,7 +32,7 @@ class Settings:
     force: bool = False
     """Compute again what exists."""
     trainer: Mapping[str, Any] = field(default_factory=dict)
-    """Of protocols that train on clips: how Lightning's Trainer runs (accelerator, devices, strategy, precision)."""
+    """How Lightning's Trainer runs: accelerator, devices, strategy; of protocols that train on clips precision, too."""
     console: Console | None = None
 
 
@@ -67,16 +69,21 @@ class Pass:
 def fill(needs: list[Need], cache: Cache, *, manifest: Manifest, settings: Settings) -> None:
     """Compute what the cache lacks; every video is decoded once per view, for all encoders and splits together.
 
+    Processes share the videos out; afterwards each finds all features on disk.
+
     Raises:
-        UserError: an encoder yields features that are not finite.
+        UserError: an encoder yields features that are not finite, or several processes share no disk cache.
     """
-    for view, found in _plan(needs, cache, manifest=manifest, settings=settings).items():
-        rows = np.unique(np.concatenate(found.rows))
-        missing = {name: np.setdiff1d(rows, cache.rows(name)) for name in found.columns}
-        columns = {name: column for name, column in found.columns.items() if len(missing[name])}
+    if world_size() > 1 and any(need.encoder.features is None for need in needs):
+        raise UserError("--no-cache", f"{world_size()} processes hand features over on disk", "Name --cache DIR")
+    plan = _plan(needs, cache, manifest=manifest, settings=settings)
+    lacking = [_lacking(found, cache) for found in plan.values()]
+    barrier()  # every process has seen the same cache
+    for (view, found), missing in zip(plan.items(), lacking, strict=True):
+        columns = {name: found.columns[name] for name in missing}
         if not columns:
             continue
-        rows = np.unique(np.concatenate(list(missing.values())))
+        rows = np.unique(np.concatenate(list(missing.values())))[rank() :: world_size()]
         card = next(iter(columns.values())).card
         _calibrate(found, set(columns), manifest=manifest, settings=settings)
         wanted = recipe(found.protocol, card, pace=view.pace)
@@ -85,6 +92,14 @@ def fill(needs: list[Need], cache: Cache, *, manifest: Manifest, settings: Setti
         for part in parts:
             for name, features in part.items():
                 cache.add(name, features)
+    barrier()
+
+
+def _lacking(found: Pass, cache: Cache) -> dict[str, np.ndarray]:
+    """Per column that is not whole, the rows that it lacks."""
+    rows = np.unique(np.concatenate(found.rows))
+    missing = {name: np.setdiff1d(rows, cache.rows(name)) for name in found.columns}
+    return {name: lacks for name, lacks in missing.items() if len(lacks)}
 
 
 def _plan(needs: list[Need], cache: Cache, *, manifest: Manifest, settings: Settings) -> dict[View, Pass]:

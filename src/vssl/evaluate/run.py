@@ -6,6 +6,7 @@ import numpy as np
 from rich.progress import Progress
 
 from vssl.data.manifest import Manifest
+from vssl.distributed import barrier, rank
 from vssl.evaluate.cache import Cache
 from vssl.evaluate.clips import TASKS
 from vssl.evaluate.encoder import Encoder
@@ -27,6 +28,8 @@ class Job(NamedTuple):
 def evaluate(jobs: list[Job], *, manifest: Manifest, labels: list[str], settings: Settings) -> list[Result]:
     """Score every encoder on its splits and all labels; results that exist are read, the others computed and written.
 
+    Under DDP every process calls it; the first writes, all return the same.
+
     Raises:
         UserError: a label column or split is not there, no video can be read, or features are not finite.
     """
@@ -43,13 +46,20 @@ def evaluate(jobs: list[Job], *, manifest: Manifest, labels: list[str], settings
     cache = Cache(settings.console)
     frozen, training = ([t for t in tasks if (t.protocol["task"] in TASKS) == trains] for trains in (False, True))
     fill([_need(task, manifest) for task in frozen], cache, manifest=manifest, settings=settings)
-    with Progress(console=settings.console, transient=True) as progress:
-        results.extend(
-            score(task, cache, manifest=manifest, table=tables[task.label], settings=settings)
-            for task in progress.track(frozen, description="scores")
-        )
+    if rank() == 0:
+        with Progress(console=settings.console, transient=True, disable=settings.console is None) as progress:
+            for task in progress.track(frozen, description="scores"):
+                score(task, cache, manifest=manifest, table=tables[task.label], settings=settings)
+    barrier()
+    results.extend(_written(task) for task in frozen)
     results.extend(_trained(task, manifest, tables[task.label], settings) for task in training)
     return results
+
+
+def _written(task: Task) -> Result:
+    found = find(task.encoder.folder, task.key)
+    assert found is not None
+    return found
 
 
 def _trained(task: Task, manifest: Manifest, table: tuple[np.ndarray, list[str]], settings: Settings) -> Result:

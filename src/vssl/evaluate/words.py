@@ -45,9 +45,8 @@ def labels(row: Row) -> str:
     record, arguments = row.first.pretraining, row.first.backbone["spec"]["init_args"]
     if row.kind != TRAINED:  # of the controls only a frozen network was ever trained
         trained = row.kind == BASELINE and _weights(row) not in ("", "random")
-        return str(arguments.get("provenance") or "not recorded") if trained else "none"
-    used = str(record.get("labels_used", "none"))
-    return f"{used}; learnt from {record['frozen']}" if record.get("frozen") else used
+        return str(arguments.get("labels_used", "unknown")) if trained else "none"
+    return str(record.get("labels_used", "none"))
 
 
 def _weights(row: Row) -> str:

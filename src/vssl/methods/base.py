@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from vssl.seeds import seed_of
 from vssl.types import Batch, StepOutput
 from vssl.views.photometry import photometry
 from vssl.views.plan import Recipe
+
+NO_LABELS, UNKNOWN = "none", "unknown"
 
 
 class Method(ScheduledModule, ABC):
@@ -42,6 +45,8 @@ class Method(ScheduledModule, ABC):
         self.backbone = backbone
         self.phases: list[dict[str, Any]] = []
         """Runs before this one, first to last, whose backbone this one started from (`vssl.initialise`)."""
+        self.initial_weights: str | None = getattr(backbone, "weights", None)
+        """File that the backbone was filled from, if any: nobody knows what labels made it."""
 
     @abstractmethod
     def step(self, batch: Batch) -> StepOutput:
@@ -105,6 +110,7 @@ class Method(ScheduledModule, ABC):
         budget = {"videos_seen": videos, "clips_seen": videos * data.clips_per_video, **ours.get("budget", {})}
         if self.frozen():
             budget["frozen"] = ", ".join(self.frozen())
+        budget["labels_used"] = self._labels_used()
         earlier = {"earlier": [phase["seen"] for phase in self.phases]} if self.phases else {}
         checkpoint["vssl"] = {
             "schema": 1,
@@ -117,15 +123,30 @@ class Method(ScheduledModule, ABC):
             "frozen": self.frozen(),
         }
 
+    def _labels_used(self) -> str:
+        """Labels anywhere behind this run: of co-training's images, its frozen networks, the weights it began with."""
+        images = self.data.seen.get("num_images", 0)
+        used = [f"{images} labelled images"] if images else []
+        used += [str(spec["init_args"].get("labels_used", UNKNOWN)) for spec in self.frozen().values()]
+        used += [f"{UNKNOWN} ({Path(self.initial_weights).name})"] if self.initial_weights else []
+        return together(used)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A resumed run knows where it had started from."""
         self.phases = checkpoint["vssl"].get("phases", [])
 
 
 def _total(own: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """What this run and those before it spent; what only they say (labels used) stays said."""
+    """What this run and those before it spent and used; what only they say stays said."""
     summed = {k: own[k] + before[k] for k in ("videos_seen", "clips_seen", "hours") if k in own and k in before}
-    return before | own | summed
+    used = {"labels_used": together([before.get("labels_used", NO_LABELS), own["labels_used"]])}
+    return before | own | summed | used
+
+
+def together(used: Iterable[str]) -> str:
+    """Labels of several sources in one phrase, each once."""
+    named = dict.fromkeys(part for phrase in used for part in phrase.split(" + "))
+    return " + ".join(part for part in named if part != NO_LABELS) or NO_LABELS
 
 
 def feature_std(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:

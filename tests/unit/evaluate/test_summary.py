@@ -92,18 +92,23 @@ def test_markdown_has_whole_rows_and_escapes(groups, make_result):
 
 def test_labels_that_came_through_a_frozen_network_are_said(make_result):
     frozen = "ImageTarget mobilenetv2_100 (ImageNet-1k, supervised)"
-    learnt = make_result(0.6, pretraining=make_result().pretraining | {"frozen": frozen})
-    arguments = {"name": "mobilenetv2_100", "weights": "x.pth", "provenance": "ImageNet-1k, supervised"}
+    record = make_result().pretraining
+    learnt = make_result(0.6, pretraining=record | {"frozen": frozen, "labels_used": "ImageNet-1k"})
+    arguments = {"name": "mobilenetv2_100", "weights": "x.pth", "labels_used": "ImageNet-1k"}
     spec = {"class_path": "vssl.backbones.ImageTarget", "init_args": arguments}
     teacher = make_result(
         0.7, kind="baseline", seed=3, backbone={"spec": spec, "num_parameters": 0, "seed": None}, name=frozen
     )
     plain = make_result(0.3, kind="baseline", backbone=teacher.backbone | {"spec": SPEC, "num_parameters": 0})
-    groups = build([learnt, teacher, plain])
+    groups = build([learnt, teacher, plain, make_result(0.5, run="alone")])
     (part,) = summary.build(groups)
     assert [(line.labels, words.backbone(line.row)) for line in part.lines] == [
-        (f"none; learnt from {frozen}", "TinyVideo"),
-        ("ImageNet-1k, supervised", "mobilenetv2_100"),
+        ("ImageNet-1k", "TinyVideo"),
+        ("none", "TinyVideo"),
+        ("ImageNet-1k", "mobilenetv2_100"),
         ("none", "no network"),
     ]
-    assert groups[0].rows[0].flags[0] == f"learnt from {frozen}"
+    with_labels, without = groups
+    assert with_labels.rows[0].flags[0] == f"learnt from {frozen}"
+    assert not any("learnt" in flag for flag in without.rows[0].flags)
+    assert [row.rank for group in groups for row in group.rows if row.rank] == [1, 1]  # never against each other

@@ -1,0 +1,57 @@
+"""What a checkpoint says of the labels behind it: its own, its teacher's, those of earlier runs."""
+
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+import torch
+
+from support.runs import iboot, image_target, vito
+from vssl.backbones.image import ImageBackbone
+from vssl.methods.base import Method, together
+
+
+def said(method, images=0, phases=()):
+    """`labels_used` of the checkpoint that the method would write."""
+    method.phases = [{"seen": {}, "budget": budget} for budget in phases]
+    seen = {"num_images": images} if images else {}
+    checkpoint = {}
+    with (
+        mock.patch.object(Method, "data", SimpleNamespace(seen=seen, clips_per_video=1)),
+        mock.patch.object(Method, "effective_batch", 8),
+        mock.patch.object(Method, "global_step", 1),
+    ):
+        method.on_save_checkpoint(checkpoint)
+    return checkpoint["vssl"]["budget"]["labels_used"]
+
+
+def test_none_and_those_of_images():
+    assert said(vito()) == "none"
+    assert said(vito(), images=48) == "48 labelled images"
+
+
+@pytest.mark.parametrize(("labels", "expected"), [("ImageNet-1k", "ImageNet-1k"), ("none", "none"), (None, "unknown")])
+def test_those_of_a_frozen_network(tmp_path, labels, expected):
+    file = tmp_path / "net.pth"
+    torch.save(image_target(seed=3).net.state_dict(), file)
+    given = {} if labels is None else {"labels_used": labels}
+    assert said(iboot(target=image_target(weights=str(file), **given))) == expected
+    assert said(iboot(target=image_target(**given))) == "none"  # random
+
+
+def test_weights_from_a_file_are_not_known(tmp_path):
+    torch.save(ImageBackbone("test_resnet").state_dict(), tmp_path / "net.pth")
+    method = vito()
+    assert method.initial_weights is None
+    backbone = ImageBackbone("test_resnet", weights=str(tmp_path / "net.pth"))
+    assert type(method)(backbone).initial_weights == str(tmp_path / "net.pth")
+    method.initial_weights = "some/net.pth"
+    assert said(method) == "unknown (net.pth)"
+
+
+def test_those_of_earlier_runs_stay():
+    assert said(vito(), phases=[{"labels_used": "ImageNet-1k"}]) == "ImageNet-1k"
+    assert said(vito(), images=48, phases=[{"labels_used": "ImageNet-1k"}]) == "ImageNet-1k + 48 labelled images"
+    assert said(vito(), phases=[{}]) == "none"
+    assert together(["a + b", "none", "b"]) == "a + b"
+    assert together([]) == "none"
