@@ -72,6 +72,16 @@ def test_what_is_missing_is_run_and_what_is_there_is_not(fake, capsys):
 
 
 @pytest.mark.usefixtures("place")
+def test_the_words_of_an_evaluation(fake):
+    Path("ddp.yaml").write_text("trainer: {devices: -1}\n")
+    assert compare(seeds=[0], evaluate={"config": ["ddp.yaml"], "device": "cpu", "workers": 2}) == 0
+    words = " ".join(fake.calls[1])
+    assert "-c ddp.yaml" in words
+    assert "--device cpu" in words
+    assert "--workers 2" in words
+
+
+@pytest.mark.usefixtures("place")
 def test_the_words_of_a_fit(fake):
     assert compare(seeds=[3], fit={"config": ["vspp.yaml"], "set": {"trainer.max_steps": 5, "data.split": 2}}) == 0
     words = fake.calls[0]
@@ -206,12 +216,23 @@ def test_other_settings_in_a_fitted_folder_are_refused(fake, capsys):
     assert fake.calls == []
 
 
+@pytest.mark.usefixtures("place", "fake")
+def test_other_settings_of_a_stage_count_too(capsys):
+    Path("both.yaml").write_text("stages: [{name: one, config: vspp.yaml}]\n")
+    methods = {"both": {"config": ["both.yaml"], "pretrain": {"dataset": "motion"}}}
+    assert compare(seeds=[0], methods=methods) == 0
+    Path("vspp.yaml").write_text("model: {class_path: x.VSPP, init_args: {lr: 1}}\n")
+    compare(seeds=[0], methods=methods)
+    assert "out/runs/both-s1-seed0: was fitted with other settings" in capsys.readouterr().out
+
+
 MISTAKES = [
     ({"colour": 3}, "f.yaml: Key 'colour' not in 'Comparison'"),
     ({"seeds": ["x"]}, "f.yaml: seeds[0]: Value 'x'"),
     ({"methods": {"a": {"confg": []}}}, "methods.a.confg: Key 'confg' not in 'Entry'"),
     ({"methods": {"a": {}}}, "methods.a: names neither a run nor a config"),
     ({"methods": {"a": {"run": "gone"}}}, "gone: no such run or checkpoint"),
+    ({"evaluate": {"config": ["gone.yaml"]}}, "gone.yaml: no such file"),
     ({"methods": {"a": {"config": ["gone.yaml"], "pretrain": {"dataset": "motion"}}}}, "gone.yaml: no such file"),
     ({"methods": {"a": {"config": ["vspp.yaml"], "pretrain": {"dataset": "x"}}}}, "must be one of motion"),
     (

@@ -63,6 +63,8 @@ class Fit:
 class Evaluate:
     """Options of `vssl evaluate`."""
 
+    config: list[str] = field(default_factory=list)
+    """Layers with a `trainer` section: how many processes, on which devices."""
     device: str = "auto"
     workers: int | None = None
     batch_size: int | None = None
@@ -135,6 +137,9 @@ def _check(path: Path, plan: Comparison) -> None:
             raise UserError(f"{path}: {name}", "is missing or empty", _FIELDS)
     for name in plan.protocols:
         protocol.load(name).must_run()
+    for file in plan.evaluate.config:
+        if not Path(file).is_file():
+            raise UserError(file, "no such file", f"{path}: evaluate.config names it")
     for name, data in plan.datasets.items():
         if not Path(data.manifest).is_file():
             raise UserError(data.manifest or f"{path}: datasets.{name}.manifest", "no such manifest", _INDEX)
@@ -192,6 +197,13 @@ def _fit(plan: Comparison, entry: Entry, *, split: int, seed: int) -> tuple[list
     words = [word for file in layers for word in ("-c", file)]
     words += ["--data.manifest", data.manifest, *(["--data.root", data.root] if data.root else [])]
     words += [w for key, v in flags.items() for w in (f"--{key}", v if isinstance(v, str) else json.dumps(v))]
-    contents = [yaml.safe_load(Path(file).read_text(encoding="utf-8")) for file in layers]
+    contents = [_content(Path(file)) for file in layers]
     text = json.dumps([contents, flags, entry.pretrain.dataset], sort_keys=True, default=str)
     return words, hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _content(layer: Path) -> list[Any]:
+    """What a layer says, and the layers of the stages that it lists."""
+    said = yaml.safe_load(layer.read_text(encoding="utf-8")) or {}
+    stages = [layer.parent / str(stage.get("config")) for stage in said.get("stages") or ()]
+    return [said, *(_content(path) for path in stages if path.is_file())]

@@ -165,6 +165,7 @@ class _Worker:
         words = ["evaluate", str(member.run), "--protocol", ",".join(self.plan.protocols)]
         words += ["--splits", ",".join(map(str, splits)), "--label", ",".join(data.labels)]
         words += ["--data.manifest", data.manifest, *(["--data.root", data.root] if data.root else [])]
+        words += [word for file in given.config for word in ("-c", file)]
         words += ["--device", given.device, "--cache", str(self.out / "features")]
         words += [] if given.workers is None else ["--workers", str(given.workers)]
         words += [] if given.batch_size is None else ["--batch-size", str(given.batch_size)]

@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,15 +18,21 @@ from vssl.evaluate.result import TRAINED
 from vssl.evaluate.rows import Group, Row
 from vssl.evaluate.table import differences
 
-WIDE = 200
+WIDE = 240
 """Columns of a terminal that is none: a table piped into a file is not folded at 80."""
-_WHOLE = {"#", "method", "backbone", "input", "mean", "95 %", "n of N", "minus random", "verdict"}
+_WHOLE = {"#", "input", "mean", "95 %", "n of N", "minus random"}
+_LEAST = 16
+"""Columns of text are folded down to their longest word or this, then whole ones are left out."""
 
 
 def show(groups: list[Group], console: Console, *, pairs: bool = False) -> None:
     """Print every group, with `pairs` the difference of any two ranked rows, what divides groups, the unread files."""
     for group in groups:
-        console.print(_table(group))
+        shown, left_out = _table(group, console.width)
+        console.print(shown)
+        if left_out:
+            line = f"Left out at this width: {', '.join(left_out)}; vssl compare --html or --csv shows all."
+            console.print(Text(line))
         for note in group.notes:
             console.print(Text(note))
         if pairs:
@@ -110,15 +118,54 @@ _FIELDS = [
 ]
 
 
-def _table(group: Group) -> Table:
+def _table(group: Group, width: int) -> tuple[Table, list[str]]:
+    """The group's table with the columns that have room, and the headings of the others."""
+    headings, numeric = words.columns(group), words.numeric(group)
+    rows = [words.cells(group, row) for row in group.rows]
+    columns = dict(zip(headings, zip(headings, *rows, strict=True), strict=True))
+    least = {name: _least(name, cells) for name, cells in columns.items()}
+    left_out: list[str] = []
+    further = [words.heading(name) for name in reversed(group.metrics[1:])]
+    splits = words.of_splits(group) if len(group.splits) > 1 else []  # their mean stays
+    for name in [*further, "pretraining", "backbone", "input", *splits, "run"]:
+        if sum(least.values()) + _frame(least) <= width:
+            break
+        del least[name]
+        left_out.append(name)
+    widths = _widths(least, {name: max(map(cell_len, columns[name])) for name in least}, width - _frame(least))
     table = Table(title=words.title(group), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading, right in zip(words.columns(group), words.numeric(group), strict=True):
-        table.add_column(heading, justify="right" if right else "left", no_wrap=heading in _WHOLE, overflow="fold")
-    for i, row in enumerate(group.rows):
+    for heading, right in zip(headings, numeric, strict=True):
+        if heading in least:
+            table.add_column(heading, justify="right" if right else "left", width=widths[heading], overflow="fold")
+    for i, (row, cells) in enumerate(zip(group.rows, rows, strict=True)):
         last = row.kind == TRAINED and i + 1 < len(group.rows) and group.rows[i + 1].kind != TRAINED
         style = None if row.kind == TRAINED else "dim"
-        table.add_row(*map(Text, words.cells(group, row)), end_section=last, style=style)
-    return table
+        shown = [Text(cell) for heading, cell in zip(headings, cells, strict=True) if heading in least]
+        table.add_row(*shown, end_section=last, style=style)
+    return table, left_out
+
+
+def _least(name: str, cells: Sequence[str]) -> int:
+    """The narrowest that a column may be."""
+    if name in _WHOLE:
+        return max(map(cell_len, cells))
+    return min(_LEAST, max(cell_len(word) for cell in cells for word in cell.split(" ")))
+
+
+def _frame(columns: Collection[str]) -> int:
+    """What padding, separators and edges take."""
+    return 2 * len(columns) + 1
+
+
+def _widths(least: dict[str, int], most: dict[str, int], room: int) -> dict[str, int]:
+    """A width for each column: what is over goes in equal parts to those that can use it, the modest first."""
+    widths, over = dict(least), max(0, room - sum(least.values()))
+    order = sorted(least, key=lambda name: most[name] - least[name])
+    for i, name in enumerate(order):
+        more = min(most[name] - least[name], over // (len(order) - i))
+        widths[name] += more
+        over -= more
+    return widths
 
 
 def _group(group: Group) -> dict[str, Any]:

@@ -161,17 +161,21 @@ def standing(row: Row) -> str:
 
 def columns(group: Group) -> list[str]:
     """Headings of `cells`."""
-    first, *others = map(heading, group.metrics)
-    splits = [f"{first} s{split}" for split in group.splits]
+    splits, others = of_splits(group), map(heading, group.metrics[1:])
     several = ["mean"] if len(splits) > 1 else []
     end = ["95 %", *others, "n of N", "minus random", "verdict", "flags"]
     return ["#", "method", "run", "backbone", "input", "pretraining", *splits, *several, *end]
 
 
+def of_splits(group: Group) -> list[str]:
+    """Headings of the ranking metric on each split."""
+    return [f"{heading(group.metrics[0])} s{split}" for split in group.splits]
+
+
 def numeric(group: Group) -> list[bool]:
     """Which columns hold figures."""
-    scores = [heading(name) for name in group.metrics]
-    return [name in NUMERIC or name.startswith(f"{scores[0]} s") or name in scores for name in columns(group)]
+    scores = [*NUMERIC, *of_splits(group), *map(heading, group.metrics)]
+    return [name in scores for name in columns(group)]
 
 
 def cells(group: Group, row: Row) -> list[str]:

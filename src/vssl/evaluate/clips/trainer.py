@@ -72,8 +72,8 @@ class _Nothing(LightningModule):
     """Gives Lightning a reason to start its processes."""
 
     @override
-    def predict_step(self, *args: Any) -> None:
-        return None
+    def predict_step(self, *args: Any) -> bool:
+        return True
 
 
 def _trainer(settings: Settings, ours: dict[str, Any], *, logger: Any, callbacks: list[Callback]) -> Trainer:
