@@ -5,53 +5,21 @@ import resource
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
+from support import compare
 from vssl.evaluate.protocol import load
-from vssl.evaluate.result import Result, key, write
-
-CARD = {"size": 48, "frames": 8, "stride": 2, "mean": [0.5] * 3, "std": [0.25] * 3, "color": "rgb"}
-SPEC = {"class_path": "vssl.backbones.tiny.TinyVideo", "init_args": {"width": 16}}
+from vssl.evaluate.result import key, write
 
 
 def result(right, *, run, kind="trained", seed=0, clips=10):
-    rows = np.arange(300)
-    hit = np.random.default_rng(seed).random(300) < right
     trained = kind == "trained"
     name = "VSPP" if trained else f"random {seed}"
-    data = {"dataset": "toy", "manifest": "feed", "split": 1, "subset": "train", "rows": "aa", "num_videos": 576}
-    return Result(
-        key=key(run=run if trained else "", name=name, clips=clips),
-        kind=kind,
-        name=name,
-        run=run,
-        dataset="toy",
-        manifest="feedfeed",
-        split=1,
-        label="speed",
-        protocol=load("knn-v1").override(views__clips=clips).record(CARD),
-        metrics={"top1": 100 * float(hit.mean())},
-        interval=[0.0, 100.0],
-        num_scored=300,
-        num_listed=300,
-        num_official=None,
-        num_gallery=576,
-        num_gallery_listed=576,
-        failures=[],
-        predictions={
-            "row": rows.tolist(),
-            "predicted": np.where(hit, 0, 1).tolist(),
-            "true": [0] * 300,
-            "group": (rows // 5).tolist(),
-        },
-        classes=["a", "b"],
-        card=CARD,
-        backbone={"spec": SPEC, "num_parameters": 1000, "seed": None if trained else seed},
-        pretraining={"method": "m.VSPP", "data": data, "labels_used": "none"} if trained else {},
-        checkpoint={"sha": run, "step": 9, "epoch": 1, "file": "last.ckpt"} if trained else {},
-        environment={},
-    )
+    who = {"kind": kind, "name": name, "key": key(run=run if trained else "", name=name, clips=clips)}
+    bare = {} if trained else {"pretraining": {}, "checkpoint": {}}
+    bare |= {} if trained else {"backbone": {"spec": compare.SPEC, "num_parameters": 1000, "seed": seed}}
+    record = load("knn-v1").override(views__clips=clips).record(compare.CARD)
+    return compare.result(run, run, "knn-v1", right=right, seed=seed, record=record, **who, **bare)
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from vssl.ema import Ema, Momentum
 from vssl.errors import UserError
 from vssl.heads import mlp
 from vssl.losses.similarity import anchor_log_probs, entropy_share, similarity_kl
-from vssl.methods.base import Method, feature_std
+from vssl.methods.base import Method, feature_std, view_for
 from vssl.methods.vspp import AUGMENT, OPTIM
 from vssl.optim import Optim
 from vssl.types import Batch, StepOutput
 from vssl.views.augment import Augment
-from vssl.views.plan import Recipe, View
+from vssl.views.plan import Recipe
 from vssl.views.samplers import PacedClips
 
 VIEWS = PacedClips(clips=2, pace_across="different", segment_across="different", lookahead=3)
@@ -68,9 +68,8 @@ class AuxSKD(Method):
         for name, value in (("student", student_temperature), ("teacher", teacher_temperature)):
             if value <= 0:
                 raise UserError(f"{name}_temperature={value}", "must be positive", "Try 0.1 and 0.02.")
-        card, embed_dim = backbone.input, backbone.dim // 4
-        view = View((augment,), size=card.size, mean=card.mean, std=card.std)
-        self.recipe = Recipe(sampler=views, views={"clips": view})
+        embed_dim = backbone.dim // 4
+        self.recipe = Recipe(views, {"clips": view_for(backbone, augment)})
         self.project = nn.Linear(backbone.dim, embed_dim)
         self.predict = mlp(embed_dim, 2 * backbone.dim, embed_dim, bias=True) if predictor else nn.Identity()
         self.teacher_backbone = Ema(backbone, momentum)

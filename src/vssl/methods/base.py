@@ -19,8 +19,9 @@ from vssl.optim import Optim
 from vssl.scheduled import ScheduledModule
 from vssl.seeds import seed_of
 from vssl.types import Batch, StepOutput
+from vssl.views.augment import Augment
 from vssl.views.photometry import photometry
-from vssl.views.plan import Recipe
+from vssl.views.plan import Recipe, View
 
 NO_LABELS, UNKNOWN = "none", "unknown"
 
@@ -134,6 +135,12 @@ class Method(ScheduledModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A resumed run knows where it had started from."""
         self.phases = checkpoint["vssl"].get("phases", [])
+
+
+def view_for(backbone: Backbone, *augment: Augment) -> View:
+    """A view cut at the size, and normalised, as the encoder's card says."""
+    card = backbone.input
+    return View(augment, size=card.size, mean=card.mean, std=card.std)
 
 
 def _total(own: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from vssl.heads import mlp
 from vssl.losses.contrastive import info_nce
 from vssl.losses.regression import constant_regression, cosine_regression
 from vssl.losses.similarity import similarity_kl
-from vssl.methods.base import Method
+from vssl.methods.base import Method, view_for
 from vssl.methods.byol import Byol, EmaVideo
 from vssl.methods.sequential import encode_in_turn
 from vssl.methods.targets import Centre, FeatureCache, Targets, aggregate, pairs
@@ -229,8 +229,7 @@ def _recipe(
     if augment.per_frame == "all" and targets.crop == "same":
         rule = "the teacher's frames cannot take over boxes that differ within a clip"
         raise UserError("augment.per_frame=all", rule, "Use augment.per_frame=photometry, or targets.crop=own.")
-    card = backbone.input
-    clips = View((augment,), size=card.size, mean=card.mean, std=card.std)
+    clips = view_for(backbone, augment)
     cut = center() if targets.crop == "center" else replace(augment, **_NO_PHOTOMETRY)
     like = "clips" if targets.crop == "same" else None
     stills = View((cut,), target.size, target.input.mean, target.input.std, like, counted=False)

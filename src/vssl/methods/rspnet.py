@@ -10,11 +10,11 @@ from vssl.bank import Bank
 from vssl.distributed import gather
 from vssl.ema import Ema, Momentum
 from vssl.losses.speed import appearance, relative_speed
-from vssl.methods.base import Method
+from vssl.methods.base import Method, view_for
 from vssl.optim import Optim
 from vssl.types import Batch, StepOutput
 from vssl.views.augment import Augment
-from vssl.views.plan import Recipe, View
+from vssl.views.plan import Recipe
 from vssl.views.pretexts import SpeedPairs, at_speed
 
 AUGMENT = Augment(scale=(0.4, 1.0), jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4, grey=0.2)
@@ -70,8 +70,7 @@ class RSPNet(Method):
         copies: int = 1,
     ) -> None:
         super().__init__(backbone, optim)
-        card = backbone.input
-        view = View((augment,), size=card.size, mean=card.mean, std=card.std)
+        view = view_for(backbone, augment)
         self.recipe = Recipe(sampler=views, views={"query": view, "key": view}, copies=copies)
         self.heads = Heads(backbone.dim, out)
         self.teacher_backbone = Ema(backbone, momentum)

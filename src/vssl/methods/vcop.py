@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from vssl.backbones.base import Backbone
 from vssl.losses.pretext import clip_order
-from vssl.methods.base import Method
+from vssl.methods.base import Method, view_for
 from vssl.optim import Optim
 from vssl.types import Batch, StepOutput
 from vssl.views.augment import Augment
-from vssl.views.plan import Recipe, View
+from vssl.views.plan import Recipe
 from vssl.views.pretexts import ShuffledClips
 
 AUGMENT = Augment(crop="fixed", flip=0.0)
@@ -69,9 +69,7 @@ class VCOP(Method):
         copies: int = 1,
     ) -> None:
         super().__init__(backbone, optim)
-        card = backbone.input
-        view = View((augment,), size=card.size, mean=card.mean, std=card.std)
-        self.recipe = Recipe(sampler=views, views={"clips": view}, copies=copies)
+        self.recipe = Recipe(views, {"clips": view_for(backbone, augment)}, copies=copies)
         orders = len(views.orders)
         self.head = OrderHead(backbone.dim, clips=views.clips, orders=orders, hidden=hidden, dropout=dropout)
 

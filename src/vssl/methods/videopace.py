@@ -4,12 +4,12 @@ from torch import nn
 
 from vssl.backbones.base import Backbone
 from vssl.losses.pretext import pace
-from vssl.methods.base import Method
+from vssl.methods.base import Method, view_for
 from vssl.methods.vspp import AUGMENT, OPTIM
 from vssl.optim import Optim
 from vssl.types import Batch, StepOutput
 from vssl.views.augment import Augment
-from vssl.views.plan import Recipe, View
+from vssl.views.plan import Recipe
 from vssl.views.pretexts import WholePace
 
 
@@ -36,9 +36,7 @@ class VideoPace(Method):
         copies: int = 1,
     ) -> None:
         super().__init__(backbone, optim)
-        card = backbone.input
-        view = View((augment,), size=card.size, mean=card.mean, std=card.std)
-        self.recipe = Recipe(sampler=views, views={"clips": view}, copies=copies)
+        self.recipe = Recipe(views, {"clips": view_for(backbone, augment)}, copies=copies)
         self.pace = nn.Linear(backbone.dim, views.paces)
 
     def step(self, batch: Batch) -> StepOutput:

@@ -18,7 +18,7 @@ from vssl.errors import UserError
 from vssl.heads import AttentionPool
 from vssl.losses.pretext import rotate_four, rotation
 from vssl.losses.triplet import batch_hard_soft_triplet, semihard_triplet
-from vssl.methods.base import Method
+from vssl.methods.base import Method, view_for
 from vssl.methods.critics import Critic, VideoCritic, critic_for, video_loss
 from vssl.optim import Optim
 from vssl.types import Batch, StepOutput
@@ -121,7 +121,7 @@ class VIVI(Method):
         card, image = backbone.input, replace(IMAGE_AUGMENT, autoaugment=co.autoaugment)
         self.recipe = Recipe(
             sampler=views,
-            views={"shots": View((augment,), size=card.size, mean=card.mean, std=card.std)},
+            views={"shots": view_for(backbone, augment)},
             images=co.images,
             image_view=View((image,), size=card.size, mean=card.mean, std=card.std) if co.images else None,
             image_classes=co.classes if co.images else 0,
