@@ -31,9 +31,11 @@ def build(results: Iterable[Result], origins: Mapping[str, Origin] | None = None
     groups = []
     for key in keys:
         own = [r for r in trained if _key(r) == key]
-        # a control used no labels; it stands in every group that shares its protocol and videos
+        # a control used no labels; it stands in every group of its protocol and videos that has its run or network
         shared = [r for r in controls if _key(r)[:4] == key[:4]]
-        groups.append(_group(key, own, shared, origins or {}))
+        runs, networks = {r.run for r in own}, {identity(r) for r in own}
+        beside = [r for r in shared if not own or r.run in runs or identity(r) in networks]
+        groups.append(_group(key, own, beside, origins or {}))
     return groups
 
 
