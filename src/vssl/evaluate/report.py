@@ -48,14 +48,14 @@ def page(groups: list[Group], runs: list[Path], *, lost: Sequence[str] = (), gal
 def _group(index: int, group: Group) -> dict[str, Any]:
     dots, axis = charts.dots(group)
     trained = [row for row in group.rows if row.kind == TRAINED]
-    columns = words.columns(group)
+    columns = words.columns(group)[:-1]  # flags stand below the method, where nobody needs to scroll for them
     return {
         "id": f"group-{index}",
         "key": group.key,
         "name": group.record["name"],
         "columns": columns,
         "numeric": words.numeric(group),
-        "rows": [{"kind": row.kind, "cells": words.cells(group, row), "flags": row.flags} for row in group.rows],
+        "rows": [{"kind": row.kind, "cells": words.cells(group, row)[:-1], "flags": row.flags} for row in group.rows],
         "findings": [_finding(row) for row in trained],
         "notes": group.notes,
         "pairs": _pairs(group),
