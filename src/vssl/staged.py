@@ -41,6 +41,13 @@ def name_of(folder: Path) -> str:
     return f"{folder.parent.name}/{folder.name}" if folder.name in names(folder.parent) else folder.name
 
 
+def phases(folder: Path) -> list[Path]:
+    """The folder of a run and, of a stage, those of the stages before it, first to last."""
+    stages = names(folder.parent)
+    own = stages.index(folder.name) + 1 if folder.name in stages else 0
+    return [folder.parent / name for name in stages[:own]] or [folder]
+
+
 def write(path: Path, value: dict[str, Any]) -> None:
     """Write a record at once or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -99,3 +99,10 @@ def test_a_run_directory_stands_for_its_last_finished_stage(tmp_path):
     assert staged.last_stage(tmp_path) == tmp_path  # a run of one piece
     assert json.loads((run / "b" / staged.DONE).read_text()) == {"step": 1}
     assert not list(run.rglob("*.tmp"))
+
+
+def test_the_phases_of_a_stage_are_those_up_to_it(tmp_path):
+    staged.write(tmp_path / staged.RECORD, {"stages": ["one", "two", "three"]})
+    assert staged.phases(tmp_path / "two") == [tmp_path / "one", tmp_path / "two"]
+    assert staged.phases(tmp_path / "else") == [tmp_path / "else"]
+    assert staged.name_of(tmp_path / "two") == f"{tmp_path.name}/two"

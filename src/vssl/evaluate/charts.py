@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vssl import staged
 from vssl.evaluate import words
 from vssl.evaluate.rows import Group, Row
 from vssl.evaluate.stats import Scores
@@ -140,8 +141,9 @@ def curve(run: Path) -> Curve | None:
     line = " ".join(
         f"{100 * s / (last or 1):.2f},{95 - 90 * (v - low) / span:.2f}" for s, v in zip(steps, values, strict=True)
     )
-    alt = f"{run.name}: training loss from {values[0]:.3g} at step {steps[0]} to {values[-1]:.3g} at step {last}"
-    return Curve(run.name, line, low, high, last, alt)
+    name = staged.name_of(run)
+    alt = f"{name}: training loss from {values[0]:.3g} at step {steps[0]} to {values[-1]:.3g} at step {last}"
+    return Curve(name, line, low, high, last, alt)
 
 
 def _losses(path: Path) -> dict[int, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from vssl import staged
 from vssl._version import __version__
 from vssl.evaluate import charts, confusion, literature, render, summary, words
 from vssl.evaluate.protocol import HARD, INFO, SOFT
@@ -29,7 +30,8 @@ def page(groups: list[Group], runs: list[Path], *, lost: Sequence[str] = (), gal
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    curves = [found for run in runs if (found := charts.curve(run))]
+    parts = dict.fromkeys(part for run in runs for part in staged.phases(run))
+    curves = [found for part in parts if (found := charts.curve(part))]
     return environment.from_string(source).render(
         version=__version__,
         groups=[_group(i, group) for i, group in enumerate(groups)],
