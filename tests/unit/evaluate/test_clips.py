@@ -1,6 +1,7 @@
 """Protocols that train on clips, on a small encoded toy world and tiny networks."""
 
 import copy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from vssl.errors import UserError
 from vssl.evaluate import run
 from vssl.evaluate.clips import train
 from vssl.evaluate.clips.callbacks import Selection
+from vssl.evaluate.clips.data import rows_of
 from vssl.evaluate.clips.network import AttentiveHead, Network
 from vssl.evaluate.clips.predict import predict
 from vssl.evaluate.clips.trainer import trainer_of
@@ -237,11 +239,53 @@ def test_selection_on_train_videos_takes_them_aside(world, tmp_path):
         scored(encoder(tmp_path), world, small("vcop-2019"))
 
 
+def broken(toy_manifest, folder, part, place=0):
+    """The toy world with one video of a list that the index could read and nobody can any more."""
+    shutil.copytree(toy_manifest.parent, folder)
+    found = Manifest.load(folder / toy_manifest.name, root=folder)
+    row = found.rows(1, part)[place]
+    (folder / found.name(row)).write_bytes(b"no video")
+    return found, int(row)
+
+
+@pytest.mark.parametrize("name", ["finetune-v1", "severe-2022"])
+def test_an_unread_test_video_is_counted_whatever_the_epoch_is_chosen_on(toy_manifest, tmp_path, name):
+    world, row = broken(toy_manifest, tmp_path / "toy", "test")
+    changes = {"optimisation__epochs": 1, "input": load("finetune-v1")["input"]}
+    result = scored(encoder(tmp_path), world, small(name, **changes))
+    assert result.num_listed - result.num_scored == 1
+    assert [(f["path"], f["part"]) for f in result.failures] == [(world.name(row), "test")]
+    assert result.num_gallery == result.num_gallery_listed
+
+
+def test_an_unread_video_taken_aside_is_not_counted_as_gallery(toy_manifest, tmp_path, monkeypatch):
+    changes = {"splits__validation_videos": 6, "augment__resize": [32, 32], "optimisation__epochs": 1}
+    protocol = small("vcop-2019", input=load("finetune-v1")["input"], **changes)
+    world = Manifest.load(toy_manifest)
+    ids, _ = world.labels("motion")
+    given = encoder(tmp_path)
+    aside = rows_of(train.Task(given, protocol, 1, "motion", "key"), world, ids).validation
+    place = world.rows(1, "train").tolist().index(aside[0])
+    world, row = broken(toy_manifest, tmp_path / "toy", "train", place)
+
+    def killed(*_, **__):
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(train, "record", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        scored(given, world, protocol)
+    monkeypatch.undo()
+    result = scored(given, world, protocol)  # what training found is kept with its checkpoint
+    assert result.num_gallery_listed - result.num_gallery == 1
+    assert [(f["path"], f["part"]) for f in result.failures] == [(world.name(row), "gallery")]
+    assert result.num_scored == result.num_listed
+
+
 def test_the_chosen_epoch():
     """Lowest loss, most right answers; the first of equal ones."""
 
     def chosen(by, scores):
-        selection = Selection(lambda: (0.0, 0.0), by, Path("none"))
+        selection = Selection(lambda: (0.0, 0.0, []), by, Path("none"))
         selection.load_state_dict({"epochs": [[e, *pair] for e, pair in enumerate(scores)]})
         return selection.best
 

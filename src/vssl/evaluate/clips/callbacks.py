@@ -12,6 +12,7 @@ from rich.progress import Progress
 from typing_extensions import override
 
 from vssl.evaluate.clips.network import Training
+from vssl.evaluate.features import Lost
 from vssl.evaluate.protocol import LOWEST_LOSS, MOST_RIGHT
 from vssl.evaluate.result import whole
 
@@ -53,15 +54,17 @@ class Selection(Callback):
     """Scores every epoch, and keeps the weights of the best; of equal ones the first.
 
     Args:
-        score: Gives (percent right, mean cross-entropy) of the network as it is; called on every rank.
+        score: Gives (percent right, mean cross-entropy, videos that could not be read) of the network as it is; called
+            on every rank.
         by: `splits.selection`.
         file: Where the best weights go.
     """
 
-    def __init__(self, score: Callable[[], tuple[float, float]], by: str, file: Path) -> None:
+    def __init__(self, score: Callable[[], tuple[float, float, list[Lost]]], by: str, file: Path) -> None:
         assert by in (LOWEST_LOSS, MOST_RIGHT)
         self.score, self.by, self.file = score, by, file
         self.epochs: dict[int, tuple[float, float]] = {}
+        self.lost: list[Lost] = []
 
     @property
     def best(self) -> int:
@@ -72,7 +75,8 @@ class Selection(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score; keep."""
         assert isinstance(pl_module, Training)
-        top1, loss = self.score()
+        top1, loss, lost = self.score()
+        self.lost = sorted({*self.lost, *lost})
         self.epochs[trainer.current_epoch] = (top1, loss)
         pl_module.log_dict({"validation/top1": top1, "validation/loss": loss})
         if self.best == trainer.current_epoch and trainer.is_global_zero:
@@ -85,9 +89,11 @@ class Selection(Callback):
         return {"epoch": self.best, "validation": rows}
 
     def state_dict(self) -> dict[str, Any]:
-        """Scores so far."""
-        return {"epochs": [[epoch, top1, loss] for epoch, (top1, loss) in self.epochs.items()]}
+        """Scores and unread videos so far."""
+        scores = [[epoch, top1, loss] for epoch, (top1, loss) in self.epochs.items()]
+        return {"epochs": scores, "lost": [list(video) for video in self.lost]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on."""
         self.epochs = {int(epoch): (top1, loss) for epoch, top1, loss in state_dict["epochs"]}
+        self.lost = [Lost(*video) for video in state_dict.get("lost", ())]

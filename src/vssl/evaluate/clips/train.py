@@ -17,6 +17,7 @@ from vssl.evaluate.clips.data import LabelledClips, Rows, rows_of
 from vssl.evaluate.clips.network import Network, Training, check, optim
 from vssl.evaluate.clips.predict import Votes, predict
 from vssl.evaluate.clips.trainer import LAST, quiet, trainer_of
+from vssl.evaluate.features import Lost
 from vssl.evaluate.protocol import NONE
 from vssl.evaluate.readouts.base import Answer, percent
 from vssl.evaluate.result import RANDOM, Result, write
@@ -45,9 +46,12 @@ def score(task: Task, *, manifest: Manifest, table: tuple[np.ndarray, list[str]]
     check(task.protocol)
     ids, classes = table
     setting, rows = _Setting(task, manifest, settings, ids), rows_of(task, manifest, ids)
-    net, trainer, details = _trained(setting, rows, num_classes=len(classes))
+    net, trainer, details, unread = _trained(setting, rows, num_classes=len(classes))
     votes = _predict(setting, net, rows.test, trainer.strategy.root_device)
-    found = lists(task, manifest, ids=ids, readable=np.concatenate([rows.train, rows.validation, votes.rows]))
+    # of the test list the last answers say what could be read, also where the epoch was chosen on it
+    aside = np.setdiff1d(rows.validation, [*rows.test, *(video.row for video in unread)])
+    lost = {video.row: video for video in [*unread, *votes.lost, *rows.lost] if video.row not in votes.rows}
+    found = lists(task, manifest, ids=ids, readable=np.concatenate([rows.train, aside, votes.rows]))
     true = ids[votes.rows]
     predicted = votes.values.argmax(-1)
     metrics = {"top1": percent(predicted, true), "clip top1": percent(votes.views, true[:, None])}
@@ -57,7 +61,7 @@ def score(task: Task, *, manifest: Manifest, table: tuple[np.ndarray, list[str]]
         answer,
         found,
         manifest=manifest,
-        lost=sorted([*votes.lost, *rows.lost]),
+        lost=sorted(lost.values()),
         reader=settings.reader,
         device=str(trainer.strategy.root_device),
         precision=str(trainer.precision),
@@ -66,8 +70,17 @@ def score(task: Task, *, manifest: Manifest, table: tuple[np.ndarray, list[str]]
     return result
 
 
-def _trained(setting: _Setting, rows: Rows, *, num_classes: int) -> tuple[Network, Trainer, dict[str, Any]]:
-    """The network after its last epoch, or the chosen one; continues from what a killed command left."""
+class _Trained(NamedTuple):
+    net: Network
+    """After its last epoch, or the chosen one."""
+    trainer: Trainer
+    details: dict[str, Any]
+    unread: list[Lost]
+    """Of the videos that the epoch was chosen on."""
+
+
+def _trained(setting: _Setting, rows: Rows, *, num_classes: int) -> _Trained:
+    """Train; continues from what a killed command left."""
     task, manifest, settings, _ = setting
     encoder, protocol = task.encoder, task.protocol
     seed = protocol["optimisation.seed"] if encoder.seed is None else encoder.seed
@@ -97,7 +110,7 @@ def _trained(setting: _Setting, rows: Rows, *, num_classes: int) -> tuple[Networ
         trainer.strategy.barrier()  # the best weights are on disk
         net.load_state_dict(torch.load(folder / BEST, weights_only=True))
     details = _details(trainer, data, seed) | (selection.record() if selection else {})
-    return net, trainer, details
+    return _Trained(net, trainer, details, selection.lost if selection else [])
 
 
 def _prepare(folder: Path, *, fresh: bool) -> None:
@@ -119,7 +132,7 @@ def _details(trainer: Trainer, data: LabelledClips, seed: int) -> dict[str, Any]
     }
 
 
-def _validate(setting: _Setting, module: Training, rows: Rows) -> tuple[float, float]:
+def _validate(setting: _Setting, module: Training, rows: Rows) -> tuple[float, float, list[Lost]]:
     silent = setting._replace(settings=replace(setting.settings, console=None))  # one bar at a time: training's
     votes = _predict(silent, module.net, rows.validation, module.device)
     true = setting.ids[votes.rows]
@@ -127,7 +140,7 @@ def _validate(setting: _Setting, module: Training, rows: Rows) -> tuple[float, f
     if setting.task.protocol["views.average"] == "softmax":
         shares = shares.clamp_min(1e-12).log()
     loss = torch.nn.functional.nll_loss(shares.log_softmax(-1), torch.from_numpy(true))
-    return percent(votes.values.argmax(-1), true), float(loss)
+    return percent(votes.values.argmax(-1), true), float(loss), votes.lost
 
 
 def _predict(setting: _Setting, net: Network, rows: np.ndarray, device: torch.device) -> Votes:
