@@ -14,11 +14,12 @@ from vssl.errors import UserError
 from vssl.evaluate import controls
 from vssl.evaluate.cache import Cache
 from vssl.evaluate.encoder import Encoder
-from vssl.evaluate.features import Column, Order, recipe, stream
+from vssl.evaluate.features import VIEW, Column, Order, recipe, stream
 from vssl.evaluate.protocol import Protocol, pace
 from vssl.evaluate.result import RANDOM
 from vssl.evaluate.score import splits_of
-from vssl.views.plan import Recipe
+from vssl.views.augment import Augment
+from vssl.views.plan import Recipe, ViewSampler
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,13 @@ class Need(NamedTuple):
 
 
 class View(NamedTuple):
-    """What is decoded: needs with the same view share a pass."""
+    """What is decoded, and for which input: needs with the same view share a pass."""
 
+    sampler: ViewSampler
+    augment: tuple[Augment, ...]
     size: int
-    frames: int
-    stride: int
-    pace: int
-    clips: int
-    crop_fraction: float
+    card: tuple[int, int, int]
+    """Size, frames and stride of the encoders."""
 
 
 @dataclass
@@ -61,6 +61,7 @@ class Pass:
     """One pass over the videos."""
 
     protocol: Protocol
+    recipe: Recipe
     columns: dict[str, Column] = field(default_factory=dict)
     random: dict[str, Encoder] = field(default_factory=dict)
     rows: list[np.ndarray] = field(default_factory=list)
@@ -79,15 +80,13 @@ def fill(needs: list[Need], cache: Cache, *, manifest: Manifest, settings: Setti
     plan = _plan(needs, cache, manifest=manifest, settings=settings)
     lacking = [_lacking(found, cache) for found in plan.values()]
     barrier()  # every process has seen the same cache
-    for (view, found), missing in zip(plan.items(), lacking, strict=True):
+    for found, missing in zip(plan.values(), lacking, strict=True):
         columns = {name: found.columns[name] for name in missing}
         if not columns:
             continue
         rows = np.unique(np.concatenate(list(missing.values())))[rank() :: world_size()]
-        card = next(iter(columns.values())).card
         _calibrate(found, set(columns), manifest=manifest, settings=settings)
-        wanted = recipe(found.protocol, card, pace=view.pace)
-        loader = _loader(manifest, rows, wanted, settings=settings, batch_size=settings.batch_size)
+        loader = _loader(manifest, rows, found.recipe, settings=settings, batch_size=settings.batch_size)
         parts = stream(columns, loader=loader, num_videos=len(rows), device=settings.device, console=settings.console)
         for part in parts:
             for name, features in part.items():
@@ -108,12 +107,12 @@ def _plan(needs: list[Need], cache: Cache, *, manifest: Manifest, settings: Sett
         card = encoder.card
         for variant in protocol.variants:
             speed = pace(variant) if card.frames > 1 else 1
-            view = View(
-                card.size, card.frames, card.stride, speed, protocol["views.clips"], protocol["views.crop_fraction"]
-            )
+            wanted = recipe(protocol, card, pace=speed)
+            pixels = wanted.views[VIEW]  # without mean and std: every encoder's own are applied to the shared pixels
+            view = View(wanted.sampler, pixels.augment, pixels.size, (card.size, card.frames, card.stride))
             name = encoder.column(protocol, variant, manifest=manifest.content_hash)
             cache.open(name, encoder.features, fresh=settings.force)
-            found = passes.setdefault(view, Pass(protocol))
+            found = passes.setdefault(view, Pass(protocol, wanted))
             found.columns[name] = Column(encoder.backbone, card, _order(variant))
             found.rows.append(rows)
             if encoder.kind == RANDOM:

@@ -9,10 +9,11 @@ from torch import nn
 from vssl.backbones.base import Backbone, Input
 from vssl.errors import UserError
 from vssl.evaluate import features, run, score
+from vssl.evaluate import passes as passes_module
 from vssl.evaluate.cache import Cache
 from vssl.evaluate.encoder import Encoder, environment, pretraining
 from vssl.evaluate.knn import predict
-from vssl.evaluate.protocol import load
+from vssl.evaluate.protocol import Protocol, load
 from vssl.evaluate.result import of_run
 
 CARD = Input(4, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -173,6 +174,24 @@ def test_protocols_splits_and_labels_share_one_pass_and_what_is_kept(tmp_path, m
     other = encoder(tmp_path / "c", splits=(1, 2), features=tmp_path / "features", backbone=net)
     several([other], manifest, NAMES[:1])
     assert len(passes) == 2
+
+
+@pytest.mark.parametrize("changes", [{"views__crops": 3}, {"views__size": 8}, {"views__fps": 5}, {"views__clips": 3}])
+def test_jobs_with_other_views_do_not_share_a_pass(tmp_path, manifest, passes, monkeypatch, changes):
+    wanted = []
+    loader = passes_module.evaluation_loader
+    spy = lambda *args, recipe, **given: wanted.append(recipe) or loader(*args, recipe=recipe, **given)
+    monkeypatch.setattr(passes_module, "evaluation_loader", spy)
+    protocols = [load("knn-v1"), Protocol("other", {**load("knn-v1").fields, **dotted(changes)})]
+    jobs = [run.Job(protocol, [encoder(tmp_path, features=tmp_path / "f")]) for protocol in protocols]
+    run.evaluate(jobs, manifest=manifest, labels=["label"], settings=run.Settings())
+    assert len(passes) == 2
+    assert wanted == [features.recipe(protocol, CARD) for protocol in protocols]
+    assert wanted[0] != wanted[1]
+
+
+def dotted(changes):
+    return {name.replace("__", "."): value for name, value in changes.items()}
 
 
 def test_clips_of_one_frame_need_no_pass_for_their_variants(tmp_path, manifest, passes):
