@@ -11,7 +11,7 @@ from torch import nn
 
 from vssl.backbones.base import Backbone, Input
 from vssl.backbones.registry import build
-from vssl.evaluate.features import VIEW, normalise
+from vssl.evaluate.features import VIEW, full_precision, normalise
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def calibrate(encoders: Iterable[tuple[Backbone, Input]], *, loader: Iterable[An
             norm.momentum = None  # cumulative average
             norm.train()
     num_batches = 0
-    with torch.no_grad():
+    with torch.no_grad(), full_precision():
         for batch, _ in loader:
             if batch is None:
                 continue

@@ -17,7 +17,7 @@ from vssl.evaluate.protocol import NORMAL, Protocol
 from vssl.evaluate.result import RANDOM, TRAINED, key
 
 _PACKAGES = ("vssl", "torchvision", "numpy", "av", "torchcodec")
-_FORMAT = 1
+_FORMAT = 2
 """Of kept features; raised when the same weights and views would give other numbers."""
 
 

@@ -4,6 +4,7 @@ B videos of a batch, V clips per video, T frames, D feature width, n videos whos
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -121,9 +122,23 @@ def stream(
         yield _collect(rows, parts, lost)
 
 
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 throughout: on a GPU convolutions are left to TF32 by default. What was set before is set again."""
+    operators: list[Any] = [torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul]
+    before = [each.fp32_precision for each in operators]
+    try:
+        for each in operators:
+            each.fp32_precision = "ieee"
+        yield
+    finally:
+        for each, precision in zip(operators, before, strict=True):
+            each.fp32_precision = precision
+
+
 def _add(parts: dict[str, list[Tensor]], columns: Mapping[str, Column], batch: Any, *, device: str) -> None:
     pixels, ordered = batch.views[VIEW], {}
-    with torch.inference_mode():  # not around a yield: the caller would run under it
+    with torch.inference_mode(), full_precision():  # not around a yield: the caller would run under it
         for name, (backbone, card, order) in columns.items():
             if order not in ordered:
                 ordered[order] = reorder(pixels, order, batch.row)

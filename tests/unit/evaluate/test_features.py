@@ -9,8 +9,10 @@ from vssl.backbones.base import Backbone, Input
 from vssl.errors import UserError
 from vssl.evaluate import controls
 from vssl.evaluate.cache import Cache
+from vssl.evaluate.clips.network import Network
+from vssl.evaluate.clips.predict import _logits
 from vssl.evaluate.controls import calibrate, calibration_rows, random_encoders, untrained
-from vssl.evaluate.features import Column, Lost, card_of, encode, normalise, recipe, stream
+from vssl.evaluate.features import Column, Lost, card_of, encode, full_precision, normalise, recipe, stream
 from vssl.evaluate.protocol import Protocol, load
 from vssl.types import Sample, VideoMeta
 
@@ -67,6 +69,35 @@ def joined(encoders, loader, num_videos):
         for name, found in part.items():
             cache.add(name, found)
     return {name: cache.load(name) for name in columns}
+
+
+def precisions():
+    backends = torch.backends
+    return [each.fp32_precision for each in (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)]
+
+
+def test_forward_passes_run_in_full_precision_and_leave_the_settings_alone(monkeypatch):
+    """Features, calibration and predictions; whatever the user has set, and also after an error."""
+    found = []
+    maps = Net.maps
+    monkeypatch.setattr(Net, "maps", lambda self, *args: found.append(precisions()) or maps(self, *args))
+    before = precisions()
+    assert before[0] == "tf32"  # PyTorch's default
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    given = precisions()
+    assert given != before
+    features({"a": Net()}, [0, 1], 2)
+    calibrate([(Net(), CARD)], loader=batches([0, 1], 2))
+    network = Network(Net(), load("finetune-v1"), 3).eval()
+    with torch.inference_mode():
+        _logits(network, sample([0], 3).views["clips"][0], CARD, torch.device("cpu"))
+    assert len(found) == 4
+    assert all(each == ["ieee"] * 3 for each in found)
+    assert precisions() == given
+    torch.backends.cuda.matmul.fp32_precision = before[2]
+    with pytest.raises(RuntimeError, match="stop"), full_precision():
+        raise RuntimeError("stop")
+    assert precisions() == before
 
 
 def test_normalise_is_the_formula_and_turns_channels_for_bgr():

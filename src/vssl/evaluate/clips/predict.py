@@ -12,7 +12,7 @@ from vssl.data.dataset import evaluation_loader
 from vssl.data.manifest import Manifest
 from vssl.distributed import is_active, rank, world_size
 from vssl.evaluate.clips.network import Network
-from vssl.evaluate.features import CLIPS_AT_ONCE, VIEW, Lost, normalise, recipe
+from vssl.evaluate.features import CLIPS_AT_ONCE, VIEW, Lost, full_precision, normalise, recipe
 from vssl.evaluate.passes import Settings
 from vssl.evaluate.protocol import Protocol
 
@@ -73,7 +73,8 @@ def predict(
 @torch.inference_mode()
 def _logits(net: Network, clips: torch.Tensor, card: Input, device: torch.device) -> torch.Tensor:
     # one video at a time, as features: a score must not depend on the batch it is computed in
-    return torch.cat([net(normalise(part.to(device), card)).float() for part in clips.split(CLIPS_AT_ONCE)])
+    with full_precision():
+        return torch.cat([net(normalise(part.to(device), card)).float() for part in clips.split(CLIPS_AT_ONCE)])
 
 
 def _stack(parts: list[tuple[int, np.ndarray, np.ndarray]], lost: list[Lost]) -> Votes:
