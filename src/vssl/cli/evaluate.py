@@ -46,6 +46,8 @@ def main(argv: list[str]) -> int:
         chosen = [found.override(views__clips=args.clips) for found in chosen]
     if args.seeds_random is not None:
         chosen = [found.override(controls__random_seeds=list(range(args.seeds_random))) for found in chosen]
+    for found in chosen:
+        found.must_run()
     results = _evaluate(args, chosen, console)
     if rank() > 0:
         return 0

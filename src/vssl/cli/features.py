@@ -1,5 +1,6 @@
 """`vssl features CKPT --out F.npz --data.manifest M`: write a frozen encoder's features, labels, ids and splits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,11 @@ def main(argv: list[str]) -> int:
     console, file = Console(stderr=True), Path(args.out)
     export.check(file)
     args.out, args.splits = None, None  # of `vssl evaluate` these are a folder and a choice
-    chosen = protocol.load(args.protocol).override(views__variants=[protocol.NORMAL])
+    chosen = protocol.load(args.protocol)
+    chosen.must_run()
     if args.clips is not None:
         chosen = chosen.override(views__clips=args.clips)
+    chosen = replace(chosen, fields={**chosen.fields, "views.variants": [protocol.NORMAL]})  # nothing is scored
     data = data_section(args)
     if len(data["manifest"]) > 1:
         raise UserError("--data.manifest", "is given twice, and one file holds one data set", "Run once for each")

@@ -13,79 +13,7 @@ from typing import Any
 import yaml
 
 from vssl.errors import UserError
-
-HARD, SOFT, INFO = "hard", "soft", "info"
-
-FIELDS: dict[str, str] = {
-    "about": INFO,
-    "citation": INFO,
-    "caveats": INFO,
-    "missing": INFO,
-    "task": HARD,
-    "input": HARD,
-    "views.clips": HARD,
-    "views.sampling": HARD,
-    "views.crops": HARD,
-    "views.crop_fraction": HARD,
-    "views.flip": HARD,
-    "views.average": HARD,
-    "views.level": HARD,
-    "views.variants": HARD,
-    "views.size": HARD,
-    "views.fps": HARD,
-    "frozen.trainable": HARD,
-    "frozen.batch_norm": HARD,
-    "frozen.head_norm": HARD,
-    "readout.feature": HARD,
-    "readout.frames": HARD,
-    "neighbours.gallery": HARD,
-    "neighbours.k": HARD,
-    "neighbours.ks": HARD,
-    "neighbours.temperature": HARD,
-    "neighbours.distance": HARD,
-    "neighbours.normalise": HARD,
-    "neighbours.centring": HARD,
-    "neighbours.same_group": HARD,
-    "neighbours.ties": HARD,
-    "head.layers": HARD,
-    "head.dropout": HARD,
-    "head.objective": HARD,
-    "fewshot.shots": HARD,
-    "fewshot.draws": HARD,
-    "optimisation.optimiser": SOFT,
-    "optimisation.steps": SOFT,
-    "optimisation.epochs": SOFT,
-    "optimisation.clips_per_video": SOFT,
-    "optimisation.batch": SOFT,
-    "optimisation.lr": SOFT,
-    "optimisation.layer_decay": SOFT,
-    "optimisation.schedule": SOFT,
-    "optimisation.milestones": SOFT,
-    "optimisation.gamma": SOFT,
-    "optimisation.warmup": SOFT,
-    "optimisation.weight_decay": SOFT,
-    "optimisation.seed": SOFT,
-    "augment.crop": SOFT,
-    "augment.scale": SOFT,
-    "augment.ratio": SOFT,
-    "augment.resize": SOFT,
-    "augment.flip": SOFT,
-    "augment.jitter": SOFT,
-    "augment.brightness": SOFT,
-    "augment.contrast": SOFT,
-    "augment.saturation": SOFT,
-    "augment.hue": SOFT,
-    "augment.more": SOFT,
-    "splits.aggregate": HARD,
-    "splits.selection": HARD,
-    "splits.validation": HARD,
-    "splits.validation_share": HARD,
-    "splits.validation_videos": HARD,
-    "splits.refit": HARD,
-    "controls.random_seeds": INFO,
-    "controls.calibration": HARD,
-}
-"""Every field a protocol file may hold: hard ones must agree for two scores to be ranked together."""
+from vssl.evaluate.fields import FIELDS, HARD, INFO, READ, SOFT, TEST, check, check_together
 
 METRICS: dict[str, tuple[str, ...]] = {
     "knn": ("top1",),
@@ -106,10 +34,6 @@ CARD = ("size", "frames", "stride", "mean", "std", "color")
 
 NATIVE = "native"
 """All of the input, or one field of it, as the encoder's card says."""
-TEST, TRAIN_VIDEOS, NONE = "test", "train videos", "none"
-"""`splits.validation` of protocols that train on clips: what the epoch is chosen on."""
-LAST, LOWEST_LOSS, MOST_RIGHT = "last", "lowest loss", "most right answers"
-"""`splits.selection` of them."""
 _SOFT_IF_NATIVE = ("readout.frames",)
 
 
@@ -155,13 +79,24 @@ class Protocol:
         return f"{self.name} (selected on test)" if self.selected_on_test else self.name
 
     def must_run(self) -> None:
-        """Refuse what is on record but cannot be run.
+        """Refuse what is on record but cannot be run, or says what would not be done.
 
         Raises:
-            UserError: saying what is missing.
+            UserError: saying what is missing, or which field has a value that nothing reads.
         """
         if self.fields.get("missing"):
             raise UserError(self.name, f"cannot be run here: {self['missing']}", "Try finetune-v1.")
+        usual = self._usual()
+        for field in usual:
+            if FIELDS[field] == HARD and field not in self.fields:
+                raise UserError(self.name, f"the protocol has no field {field}", f"Add it, as in {self['task']}-v1")
+        check(self["task"], _counted(self.fields), usual)
+        check_together(self.fields)
+
+    def _usual(self) -> Mapping[str, Any]:
+        if self["task"] not in READ:
+            raise UserError(f"task={self['task']}", f"is none of {', '.join(READ)}", "Name one.")
+        return load(f"{self['task']}-v1").fields
 
     @property
     def native(self) -> bool:
@@ -169,13 +104,18 @@ class Protocol:
         return self.fields["input"] == NATIVE
 
     def override(self, **changes: Any) -> "Protocol":
-        """The same protocol with fields changed (`views__clips=5`), said in its name, so no score can pass for it."""
+        """The same protocol with fields changed (`views__clips=5`), said in its name, so no score can pass for it.
+
+        Raises:
+            UserError: there is no such field, or the task reads no such value (`vssl.evaluate.fields`).
+        """
         named = {key.replace("__", "."): value for key, value in changes.items()}
         for field in set(named) - set(FIELDS):
             raise UserError(field, "is not a field of a protocol", _known())
         named = {key: value for key, value in named.items() if self.fields.get(key) != value}
         if not named:
             return self
+        check(self["task"], _counted(named), self._usual())
         parts = [f"{key.rpartition('.')[2]}={value}" for key, value in sorted(named.items()) if FIELDS[key] != INFO]
         return replace(self, name="+".join([self.name, *parts]), fields={**self.fields, **named})
 
@@ -238,6 +178,10 @@ def fields_that_differ(a: Mapping[str, Any], b: Mapping[str, Any], part: str = H
     every = sorted(set(a[part]) | set(b[part]))
     pairs = {field: (a[part].get(field), b[part].get(field)) for field in every}
     return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _counted(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in fields.items() if FIELDS[field] != INFO}
 
 
 def _known() -> str:

@@ -102,6 +102,14 @@ def test_a_leak_is_refused_or_stamped(checkpoint, capsys):
         (["--protocol", "knn-v9"], "knn-v9: is not a known protocol"),
         (["--splits", "1,x"], "--splits: 1,x: is not a list of split numbers"),
         (["--splits", "9"], "9: is no split of"),
+        (
+            ["--set", "neighbours.distance=euclidean"],
+            "neighbours.distance=euclidean: is always cosine in a knn",
+        ),
+        (
+            ["--protocol", "finetune-v1", "--set", "frozen.trainable=head"],
+            "frozen.batch_norm=train: does not go with frozen.trainable=head",
+        ),
         (["--clips", "0"], "--clips: 0: is not a whole number of at least 1"),
         (["--label", "colour"], "colour: is no label column of"),
         (["--nope"], "--nope: unknown argument"),

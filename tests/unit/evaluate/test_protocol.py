@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from vssl.backbones.base import Input
@@ -7,7 +9,8 @@ from vssl.evaluate.clips import TASKS
 from vssl.evaluate.clips.data import training_recipe
 from vssl.evaluate.clips.network import optim
 from vssl.evaluate.features import card_of, recipe
-from vssl.evaluate.protocol import FIELDS, METRICS, Protocol, fields_that_differ, fingerprint, load, names, parse
+from vssl.evaluate.fields import CALIBRATED, FIELDS, READ
+from vssl.evaluate.protocol import METRICS, Protocol, fields_that_differ, fingerprint, load, names, parse
 from vssl.evaluate.readouts import READOUTS
 
 CARD = {"size": 112, "frames": 16, "stride": 1, "mean": (0.5,) * 3, "std": (0.25,) * 3, "color": "rgb"}
@@ -26,8 +29,9 @@ FRAME = CARD | {"size": 224, "frames": 1}
 
 def test_the_shipped_protocols_load():
     assert names() == sorted([*NATIVE_ONES, *HISTORICAL])
-    assert {load(name)["task"] for name in names()} == set(METRICS) == set(READOUTS) | set(TASKS)
+    assert {load(name)["task"] for name in names()} == set(METRICS) == set(READ) == set(READOUTS) | set(TASKS)
     assert not set(READOUTS) & set(TASKS)
+    assert {load(name)["controls.calibration"] for name in names()} == {"none", CALIBRATED}
     assert set().union(*(load(name).fields for name in names())) == set(FIELDS)
     knn = load("knn-v1")
     assert (knn["neighbours.k"], knn["neighbours.temperature"], knn["views.clips"]) == (20, 0.07, 10)
@@ -121,6 +125,66 @@ def test_an_override_is_said_in_the_name():
     changed = load("knn-v1").override(views__clips=5)
     assert changed.name == "knn-v1+clips=5"
     assert load("knn-v1").override(views__clips=10).name == "knn-v1"
+
+
+FIXED = [
+    (name, field)
+    for name in NATIVE_ONES
+    for field in load(name).fields
+    if field not in {*READ[load(name)["task"]], "task"} and FIELDS[field] != "info"
+]
+
+
+@pytest.mark.parametrize(("name", "field"), FIXED)
+def test_a_field_that_nothing_reads_cannot_be_changed(name, field):
+    with pytest.raises(UserError, match=re.escape(f"{field}=other: is always ")):
+        load(name).override(**{field.replace(".", "__"): "other"})
+    file = Protocol("x", {**load(name).fields, field: "other"})
+    with pytest.raises(UserError, match=re.escape(f"{field}=other: is always ")):
+        file.must_run()
+
+
+def test_what_may_be_changed_is_said():
+    for field in ("distance", "normalise", "centring", "gallery", "same_group", "ties"):
+        assert ("knn-v1", f"neighbours.{field}") in FIXED
+    assert {("linear-v1", "splits.refit"), ("linear-v1", "head.dropout"), ("finetune-v1", "views.flip")} <= set(FIXED)
+    with pytest.raises(UserError) as error:
+        load("knn-v1").override(neighbours__distance="euclidean")
+    assert str(error.value).startswith(
+        "neighbours.distance=euclidean: is always cosine in a knn protocol. May change: input, views.crops, "
+    )
+    with pytest.raises(UserError, match="task=linear: is always knn in a knn protocol"):
+        load("knn-v1").override(task="linear")
+    assert load("knn-v1").override(neighbours__k=5, about="mine").fields["neighbours.k"] == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("knn-v1", {"task": "linear"}, "x: the protocol has no field head.layers. Add it, as in linear-v1"),
+        ("knn-v1", {"head.dropout": 0.5}, "head.dropout=0.5: means nothing in a knn protocol"),
+        ("knn-v1", {"views.crops": 2}, "views.crops=2: is none of 1, 3"),
+        ("knn-v1", {"task": "tree"}, "task=tree: is none of knn, retrieval, "),
+        ("rho-2021", {"input": {**load("rho-2021")["input"], "color": "hsv"}}, "has a color that is none of native"),
+        ("retrieval-v1", {"neighbours.ks": [5, 1]}, "does not begin with 1, whose score ranks"),
+        ("fewshot-v1", {"fewshot.shots": 10}, "fewshot.shots=10: does not begin with 5"),
+        ("temporal-v1", {"views.variants": ["normal", "frozen"]}, "is no list of normal, frozen, shuffled"),
+        ("temporal-v1", {"views.variants": ["normal", "x2", "mirrored"]}, "is no list of normal, frozen, shuffled"),
+        ("finetune-v1", {"splits.validation": "test"}, "splits.selection=last: does not go with splits.validation"),
+        ("attentive-v1", {"frozen.batch_norm": "train"}, "frozen.batch_norm=train: does not go with frozen.trainable"),
+        ("finetune-v1", {"frozen.trainable": "head", "frozen.batch_norm": "eval"}, "controls.calibration=none: does"),
+    ],
+)
+def test_a_file_with_a_value_that_is_not_read_cannot_be_run(name, changes, words):
+    Protocol("x", load(name).fields).must_run()
+    with pytest.raises(UserError, match=re.escape(words)):
+        Protocol("x", {**load(name).fields, **changes}).must_run()
+
+
+def test_a_file_without_a_field_that_decides_cannot_be_run():
+    fields = {field: value for field, value in load("knn-v1").fields.items() if field != "neighbours.ties"}
+    with pytest.raises(UserError, match=r"x: the protocol has no field neighbours.ties. Add it, as in knn-v1"):
+        Protocol("x", fields).must_run()
 
 
 def test_fingerprint_ignores_order():

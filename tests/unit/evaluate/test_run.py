@@ -12,6 +12,7 @@ from vssl.evaluate import features, run, score
 from vssl.evaluate import passes as passes_module
 from vssl.evaluate.cache import Cache
 from vssl.evaluate.encoder import Encoder, environment, pretraining
+from vssl.evaluate.fields import READ
 from vssl.evaluate.knn import predict
 from vssl.evaluate.protocol import Protocol, load
 from vssl.evaluate.result import of_run
@@ -188,6 +189,36 @@ def test_jobs_with_other_views_do_not_share_a_pass(tmp_path, manifest, passes, m
     assert len(passes) == 2
     assert wanted == [features.recipe(protocol, CARD) for protocol in protocols]
     assert wanted[0] != wanted[1]
+
+
+class Traced(dict):
+    """Remembers the fields that code asks for."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.read = set()
+
+    def __getitem__(self, key):
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        self.read.add(key)
+        return super().get(key, default)
+
+
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("name", ["knn-v1", "linear-v1", "retrieval-v1", "fewshot-v1", "temporal-v1"])
+def test_every_field_that_may_change_is_read(tmp_path, manifest, name):
+    shipped = load(name)
+    fields = Traced(
+        shipped.override(**{"optimisation.steps": 5} if "optimisation.steps" in shipped.fields else {}).fields
+    )
+    jobs = [run.Job(Protocol("x", fields), [encoder(tmp_path)])]
+    run.evaluate(jobs, manifest=manifest, labels=["label"], settings=run.Settings())
+    by_cards = {"input"}  # an encoder's card is made of it before
+    assert set(READ[shipped["task"]]) - by_cards <= fields.read
+    assert not {field for field in fields if field.startswith("neighbours.")} & fields.read - set(READ[shipped["task"]])
 
 
 def dotted(changes):

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from vssl.evaluate.clips.network import Training
 from vssl.evaluate.features import Lost
-from vssl.evaluate.protocol import LOWEST_LOSS, MOST_RIGHT
+from vssl.evaluate.fields import LOWEST_LOSS, MOST_RIGHT
 from vssl.evaluate.result import whole
 
 

@@ -10,7 +10,8 @@ from vssl.data.manifest import Manifest
 from vssl.data.module import VideoDataModule
 from vssl.errors import UserError
 from vssl.evaluate.features import VIEW, Lost
-from vssl.evaluate.protocol import NONE, TEST, TRAIN_VIDEOS, Protocol
+from vssl.evaluate.fields import NONE, TEST, TRAIN_VIDEOS
+from vssl.evaluate.protocol import Protocol
 from vssl.evaluate.score import Task
 from vssl.seeds import seeded
 from vssl.views.augment import Augment

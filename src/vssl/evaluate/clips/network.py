@@ -4,7 +4,6 @@ B clips, T frames, D channels of the last map, L its locations over time and spa
 """
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,10 +12,9 @@ from torch.nn import functional as F
 
 from vssl.backbones.base import Backbone, Input
 from vssl.distributed import rank
-from vssl.errors import UserError
 from vssl.evaluate.controls import norms
 from vssl.evaluate.features import VIEW, standardise
-from vssl.evaluate.protocol import LAST, LOWEST_LOSS, MOST_RIGHT, NONE, TEST, TRAIN_VIDEOS, Protocol
+from vssl.evaluate.protocol import Protocol
 from vssl.optim import Optim
 from vssl.scheduled import ScheduledModule
 from vssl.seeds import seed_of
@@ -123,33 +121,6 @@ class Training(ScheduledModule):
         self.log("train/loss", loss.detach())
         self.log("train/top1", 100 * (logits.argmax(-1) == batch.label).float().mean())
         return loss
-
-
-_TAKES: dict[str, tuple[Any, ...]] = {
-    "views.crops": (1, 3),
-    "views.average": ("softmax", "logits"),
-    "frozen.trainable": ("all", "head"),
-    "frozen.batch_norm": ("train", "eval"),
-    "head.layers": ("linear", "attentive"),
-    "optimisation.optimiser": ("sgd", "adam", "adamw"),
-    "optimisation.schedule": ("constant", "cosine", "steps"),
-    "splits.validation": (NONE, TRAIN_VIDEOS, TEST),
-    "splits.selection": (LAST, LOWEST_LOSS, MOST_RIGHT),
-}
-
-
-def check(protocol: Protocol) -> None:
-    """Refuse what would silently be taken for something else.
-
-    Raises:
-        UserError: a field has a value that is not known, or an epoch is to be chosen on nothing.
-    """
-    for field, known in _TAKES.items():
-        if protocol[field] not in known:
-            raise UserError(f"{field}={protocol[field]}", f"is none of {', '.join(map(str, known))}", "Name one.")
-    if (protocol["splits.validation"] == NONE) != (protocol["splits.selection"] == LAST):
-        given = f"splits.selection={protocol['splits.selection']}"
-        raise UserError(given, f"does not go with splits.validation={protocol['splits.validation']}", "Set both.")
 
 
 def optim(protocol: Protocol) -> Optim:

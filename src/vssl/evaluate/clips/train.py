@@ -14,11 +14,11 @@ from vssl.data.manifest import Manifest
 from vssl.evaluate import passes
 from vssl.evaluate.clips.callbacks import Bar, Selection
 from vssl.evaluate.clips.data import LabelledClips, Rows, rows_of
-from vssl.evaluate.clips.network import Network, Training, check, optim
+from vssl.evaluate.clips.network import Network, Training, optim
 from vssl.evaluate.clips.predict import Votes, predict
 from vssl.evaluate.clips.trainer import LAST, quiet, trainer_of
 from vssl.evaluate.features import Lost
-from vssl.evaluate.protocol import NONE
+from vssl.evaluate.fields import NONE
 from vssl.evaluate.readouts.base import Answer, percent
 from vssl.evaluate.result import RANDOM, Result, write
 from vssl.evaluate.score import Task, lists, record
@@ -43,7 +43,6 @@ def score(task: Task, *, manifest: Manifest, table: tuple[np.ndarray, list[str]]
     Raises:
         UserError: a list is empty, the batch is larger than an epoch, or the trainer section is wrong.
     """
-    check(task.protocol)
     ids, classes = table
     setting, rows = _Setting(task, manifest, settings, ids), rows_of(task, manifest, ids)
     net, trainer, details, unread = _trained(setting, rows, num_classes=len(classes))
@@ -84,7 +83,7 @@ def _trained(setting: _Setting, rows: Rows, *, num_classes: int) -> _Trained:
     task, manifest, settings, _ = setting
     encoder, protocol = task.encoder, task.protocol
     seed = protocol["optimisation.seed"] if encoder.seed is None else encoder.seed
-    if encoder.kind == RANDOM and protocol["frozen.trainable"] == "head":
+    if encoder.kind == RANDOM and protocol["controls.calibration"] != NONE:
         passes.calibrate([encoder], protocol, manifest, settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
