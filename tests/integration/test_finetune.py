@@ -14,6 +14,7 @@ from vssl.data.toy import generate
 from vssl.evaluate import run
 from vssl.evaluate.clips.network import Network
 from vssl.evaluate.clips.predict import predict
+from vssl.evaluate.clips.trainer import launch
 from vssl.evaluate.encoder import Encoder
 from vssl.evaluate.passes import Settings
 from vssl.evaluate.protocol import load
@@ -62,7 +63,7 @@ def test_finetuning_reads_the_motion_of_the_toy_world(tmp_path, capfd, record_pr
     assert percent(votes.values.argmax(-1), videos.labels("motion")[0][votes.rows]) < 50.0
 
 
-def _score(manifest, folder, trainer, epochs=2):
+def _score(manifest, folder, trainer, epochs=2, protocol="attentive-v1"):
     torch.manual_seed(0)
     net = TinyVideo(4, light=True, size=24, frames=4, stride=2)
     given = Encoder(
@@ -79,9 +80,10 @@ def _score(manifest, folder, trainer, epochs=2):
     # not Adam: it divides the rounding of the keys' bias, whose gradient is 0, by itself
     changes = {"views__clips": 2, "optimisation__batch": 8, "optimisation__lr": 0.1, "optimisation__optimiser": "sgd"}
     changes["optimisation__epochs"] = epochs
-    jobs = [run.Job(load("attentive-v1").override(**changes), [given])]
-    (result,) = run.evaluate(jobs, manifest=manifest, labels=["motion"], settings=Settings(trainer=trainer))
-    (file,) = folder.glob("training/*/last.ckpt")
+    jobs = [run.Job(load(protocol).override(**changes), [given])]
+    settings = launch(Settings(trainer=trainer))
+    (result,) = run.evaluate(jobs, manifest=manifest, labels=["motion"], settings=settings)
+    (file,) = folder.glob(f"training/{result.key}/last.ckpt")
     state = torch.load(file, weights_only=True)["state_dict"]
     return {name: value.numpy() for name, value in state.items()}, np.array(result.predictions["predicted"])
 
@@ -99,3 +101,20 @@ def test_two_processes_train_and_score_as_one(toy_manifest, tmp_path):
     shorter, _ = _score(world, tmp_path / "shorter", one, epochs=1)
     assert difference(alone, shorter) > 1000 * LIMIT  # training moves the weights: the equality is not an empty one
     assert len(list((tmp_path / "both" / "results").glob("*.json"))) == 1
+
+
+def _apart(_, world, manifest, folder):
+    trainer = {"accelerator": "cpu", "devices": world, "strategy": "ddp"}
+    _score(Manifest.load(manifest), folder, trainer, epochs=1, protocol="finetune-v1")
+
+
+def test_batch_norms_that_run_apart_are_said(toy_manifest, tmp_path):
+    """One folder of results: the score of one process is not taken for that of two."""
+    one = {"accelerator": "cpu", "devices": 1}
+    _score(Manifest.load(toy_manifest), tmp_path / "r0", one, epochs=1, protocol="finetune-v1")
+    run_ranks(_apart, toy_manifest, tmp_path / "r0")
+    alone, both = sorted(of_run(tmp_path / "r0"), key=lambda result: result.details["world_size"])
+    assert [r.details["world_size"] for r in (alone, both)] == [1, 2]
+    assert "clips per norm" not in alone.protocol["name"]
+    assert both.protocol["name"].endswith(" (4 clips per norm)")
+    assert alone.fingerprint != both.fingerprint

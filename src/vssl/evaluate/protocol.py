@@ -48,6 +48,8 @@ class Protocol:
     name: str
     fields: Mapping[str, Any]
     """Dotted name -> plain value; `input` is the word native or a mapping with the fields of a card."""
+    clips_per_norm: int | None = None
+    """How it is run, which no file says: clips that a batch norm sees per step, where these are not the whole batch."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.fields) - set(FIELDS))
@@ -75,8 +77,9 @@ class Protocol:
 
     @property
     def stamped(self) -> str:
-        """The name as a table shows it: a choice made on the test list is said in it."""
-        return f"{self.name} (selected on test)" if self.selected_on_test else self.name
+        """The name as a table shows it: a choice made on the test list is said in it, and batch norms run apart."""
+        name = f"{self.name} (selected on test)" if self.selected_on_test else self.name
+        return f"{name} ({self.clips_per_norm} clips per norm)" if self.clips_per_norm else name
 
     def must_run(self) -> None:
         """Refuse what is on record but cannot be run, or says what would not be done.
@@ -125,6 +128,8 @@ class Protocol:
         for field, value in sorted(self.fields.items()):
             soft = self.native and field in _SOFT_IF_NATIVE
             record[SOFT if soft else FIELDS[field]][field] = value
+        if self.clips_per_norm:
+            record[HARD]["frozen.clips_per_norm"] = self.clips_per_norm
         own = CARD if self.native else [name for name in CARD if self["input"][name] == NATIVE]
         record[SOFT].update({f"input.{name}": card[name] for name in own})
         record = json.loads(json.dumps(record))  # tuples become lists: equal before and after a file

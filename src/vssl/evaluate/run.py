@@ -9,6 +9,7 @@ from vssl.data.manifest import Manifest
 from vssl.distributed import barrier, rank
 from vssl.evaluate.cache import Cache
 from vssl.evaluate.clips import TASKS
+from vssl.evaluate.clips.norms import as_run
 from vssl.evaluate.encoder import Encoder
 from vssl.evaluate.features import Features
 from vssl.evaluate.passes import Need, Settings, fill
@@ -37,7 +38,7 @@ def evaluate(jobs: list[Job], *, manifest: Manifest, labels: list[str], settings
         job.protocol.must_run()
     tables = {label: manifest.labels(label) for label in labels}
     tasks, results = [], []
-    for task in _tasks(jobs, manifest=manifest, labels=labels):
+    for task in _tasks(jobs, manifest=manifest, labels=labels, settings=settings):
         done = None if settings.force else find(task.encoder.folder, task.key)
         if done:
             results.append(done)
@@ -101,11 +102,12 @@ def _need(task: Task, manifest: Manifest) -> Need:
     return Need(task.encoder, task.protocol, rows)
 
 
-def _tasks(jobs: list[Job], *, manifest: Manifest, labels: list[str]) -> list[Task]:
+def _tasks(jobs: list[Job], *, manifest: Manifest, labels: list[str], settings: Settings) -> list[Task]:
     return [
         Task(e, protocol, split, label, e.key(protocol, manifest=manifest.content_hash, split=split, label=label))
-        for protocol, encoders in jobs
+        for asked, encoders in jobs
         for e in encoders
+        for protocol in [as_run(asked, e, settings)]
         for split in e.splits
         for label in labels
     ]

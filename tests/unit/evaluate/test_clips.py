@@ -19,7 +19,7 @@ from vssl.data.manifest import Manifest
 from vssl.data.reader import read
 from vssl.errors import UserError
 from vssl.evaluate import run
-from vssl.evaluate.clips import train
+from vssl.evaluate.clips import norms, train
 from vssl.evaluate.clips.callbacks import Selection
 from vssl.evaluate.clips.data import rows_of
 from vssl.evaluate.clips.network import AttentiveHead, Network
@@ -27,7 +27,7 @@ from vssl.evaluate.clips.predict import predict
 from vssl.evaluate.clips.trainer import trainer_of
 from vssl.evaluate.encoder import Encoder
 from vssl.evaluate.passes import Settings
-from vssl.evaluate.protocol import load
+from vssl.evaluate.protocol import fields_that_differ, load
 from vssl.evaluate.result import find, of_run
 
 SMALL = {
@@ -332,6 +332,52 @@ def test_the_attentive_head_is_the_formula():
 def test_what_cannot_be_trained_is_refused(world, tmp_path, changes, trainer, words):
     with pytest.raises(UserError, match=words):
         scored(encoder(tmp_path), world, small("finetune-v1", **changes), trainer=trainer)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "backbone", "trainer", "clips"),
+    [
+        ("finetune-v1", {}, tiny, {}, 4),
+        ("finetune-v1", {}, tiny, {"sync_batchnorm": True}, None),
+        ("finetune-v1", {"frozen__batch_norm": "eval"}, tiny, {}, None),
+        ("attentive-v1", {}, tiny, {}, None),
+        ("finetune-v1", {}, lambda: without_norms(tiny()), {}, None),
+        ("knn-v1", {}, tiny, {}, None),
+    ],
+)
+def test_batch_norms_of_several_processes_are_another_measurement(
+    world, tmp_path, monkeypatch, name, changes, backbone, trainer, clips
+):
+    protocol, given = load(name).override(**changes), encoder(tmp_path, backbone=backbone())
+    batch = {"finetune-v1": 32, "attentive-v1": 64}.get(name)
+    settings = {"manifest": world, "labels": ["motion"], "settings": Settings(trainer=trainer)}
+    (alone,) = run._tasks([run.Job(protocol, [given])], **settings)
+    monkeypatch.setattr(norms, "world_size", lambda: 8)
+    (task,) = run._tasks([run.Job(protocol, [given])], **settings)
+    one, many = (each.protocol.record(given.card._asdict()) for each in (alone, task))
+    assert one == protocol.record(given.card._asdict())
+    if clips is None:
+        assert (task.key, many) == (alone.key, one)
+        return
+    assert clips == batch // 8
+    assert task.key != alone.key
+    assert many["fingerprint"] != one["fingerprint"]
+    assert fields_that_differ(one, many) == {"frozen.clips_per_norm": (None, clips)}
+    assert many["name"] == f"{name} ({clips} clips per norm)"
+
+
+def without_norms(net):
+    for module in list(net.modules()):
+        for child, value in module.named_children():
+            if isinstance(value, nn.BatchNorm3d):
+                setattr(module, child, nn.Identity())
+    return net
+
+
+def test_processes_that_do_not_run_are_not_recorded(world, tmp_path):
+    trainer = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
+    with pytest.raises(UserError, match="trainer: asks for 2 processes and 1 run"):
+        scored(encoder(tmp_path), world, small("finetune-v1"), trainer=trainer)
 
 
 def test_the_trainer_takes_the_layers_of_fit(tmp_path):

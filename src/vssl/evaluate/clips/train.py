@@ -11,6 +11,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from vssl.data.manifest import Manifest
+from vssl.distributed import world_size
+from vssl.errors import UserError
 from vssl.evaluate import passes
 from vssl.evaluate.clips.callbacks import Bar, Selection
 from vssl.evaluate.clips.data import LabelledClips, Rows, rows_of
@@ -103,12 +105,16 @@ def _trained(setting: _Setting, rows: Rows, *, num_classes: int) -> _Trained:
     rank_zero_only(_prepare)(folder, fresh=settings.force)
     with quiet():
         trainer = trainer_of(settings, max_epochs=protocol["optimisation.epochs"], folder=folder, callbacks=callbacks)
+        if trainer.world_size != world_size():
+            rule = f"asks for {trainer.world_size} processes and {world_size()} run"
+            raise UserError("trainer", rule, "Start them before: vssl.evaluate.clips.trainer.launch(settings)")
         ckpt_path = str(last) if last.is_file() else None
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     if selection:
         trainer.strategy.barrier()  # the best weights are on disk
         net.load_state_dict(torch.load(folder / BEST, weights_only=True))
-    details = _details(trainer, data, seed) | (selection.record() if selection else {})
+    synced = bool(settings.trainer.get("sync_batchnorm", False))
+    details = _details(trainer, data, seed) | {"sync_batchnorm": synced} | (selection.record() if selection else {})
     return _Trained(net, trainer, details, selection.lost if selection else [])
 
 
