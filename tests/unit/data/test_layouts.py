@@ -103,7 +103,12 @@ def test_hmdb51(tmp_path):
 
 def test_a_film_in_two_hmdb51_classes_is_two_groups(tmp_path):
     codes = "f_cm_np1_fr_med"
-    clips = {f"run/F_run_{codes}_0.avi": 1, f"run/F_run_{codes}_1.avi": 1, f"sit/F_sit_{codes}_0.avi": 2, "sit/x.avi": 0}
+    clips = {
+        f"run/F_run_{codes}_0.avi": 1,
+        f"run/F_run_{codes}_1.avi": 1,
+        f"sit/F_sit_{codes}_0.avi": 2,
+        "sit/x.avi": 0,
+    }
     lists = {
         f"{label}_test_split{n}": "".join(f"{p.split('/')[1]} {c}\n" for p, c in clips.items() if p.startswith(label))
         for label in ("run", "sit")
@@ -115,7 +120,9 @@ def test_a_film_in_two_hmdb51_classes_is_two_groups(tmp_path):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("split", "films", "videos"), [("split1", 133, 457), ("split2", 149, 527), ("split3", 144, 529)])
+@pytest.mark.parametrize(
+    ("split", "films", "videos"), [("split1", 133, 457), ("split2", 149, 527), ("split3", 144, 529)]
+)
 def test_official_hmdb51_splits_share_films_across_classes_and_no_group(split, films, videos, real_data, tmp_path):
     lists = real_data / "splits" / "testTrainMulti_7030_splits"
     names = hmdb51(touch(tmp_path / "none", "x/y.avi"), lists, "hmdb51").missing
