@@ -58,6 +58,7 @@ def _group(index: int, group: Group) -> dict[str, Any]:
         "columns": columns,
         "numeric": words.numeric(group),
         "rows": [{"kind": row.kind, "cells": words.cells(group, row)[:-1], "flags": row.flags} for row in group.rows],
+        "control": "the same network from scratch" if words.from_scratch(group.record) else "random initialisations",
         "findings": [_finding(row) for row in trained],
         "notes": group.notes,
         "pairs": _pairs(group),
@@ -90,7 +91,7 @@ def _encoder(row: Row) -> dict[str, str]:
     known = [hour for hour in hours if hour is not None]
     return {
         "kind": row.kind,
-        "who": words.who(row),
+        "who": words.across(row),
         "network": words.backbone(row),
         "parameters": words.count(row.first.backbone["num_parameters"]) if row.kind != BASELINE else "-",
         "seen": words.seen(row),
@@ -125,11 +126,14 @@ def _finding(row: Row) -> dict[str, str]:
         }
     if found is None:
         return {"who": who, "verdict": "no control", "text": "nothing to compare with: no random control was scored."}
-    numbers = f"{found.difference:+.1f} points against its random initialisations, 95 % interval {found.low:+.1f} to"
+    scratch = words.from_scratch(row.first.protocol)
+    control = "the same network trained from scratch" if scratch else "its random initialisations"
+    numbers = f"{found.difference:+.1f} points against {control}, 95 % interval {found.low:+.1f} to"
     numbers += f" {found.high:+.1f}, {found.num_videos} videos from {found.num_groups} groups"
     meaning = {
         BEATS: "The interval lies above 0: pretraining helped on this label.",
-        BELOW: "The interval lies below 0: on this label the pretrained network is worse than as initialised.",
+        BELOW: "The interval lies below 0: on this label the pretrained network is worse than "
+        f"{'trained from scratch' if scratch else 'as initialised'}.",
         UNRESOLVED: "The interval contains 0: no difference is shown, in either direction.",
         FEW: f"Fewer than {MIN_VIDEOS} test videos: too few to say anything, whatever the interval.",
     }[found.verdict]
