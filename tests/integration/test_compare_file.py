@@ -137,6 +137,25 @@ def test_a_new_request_or_checkpoint_is_scored_again(fake):
 
 
 @pytest.mark.usefixtures("place")
+def test_an_absent_teacher_is_told_of_and_tried_again(fake, capsys):
+    fake.frozen, fake.beside = "ImageTarget net (a, b)", ["PixelHistogram"]
+    assert compare(seeds=[0]) == 1
+    told = "vspp-s1-seed0: ImageTarget net (a, b), which it learnt from, does not stand beside it (motion knn-v1)"
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"missing: {told}")
+    assert "Put it back" in Path("out/report.html").read_text()
+    assert main(["compare", "out/runs/vspp-s1-seed0"]) == 0  # said of finished runs too, which ask for nothing
+    assert told in capsys.readouterr().out
+    fake.calls.clear()
+    fake.beside.append("ImageTarget net (a, b)")  # the file is back
+    assert compare(seeds=[0]) == 0
+    assert [call[0] for call in fake.calls] == ["evaluate"]
+    assert "missing" not in capsys.readouterr().out
+    fake.calls.clear()
+    assert compare(seeds=[0]) == 0
+    assert fake.calls == []
+
+
+@pytest.mark.usefixtures("place")
 def test_one_failing_member_does_not_lose_the_rest(fake, capsys):
     fake.fail = "vspp-s1-seed0"
     assert compare() == 1

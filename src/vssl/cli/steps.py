@@ -15,7 +15,7 @@ from vssl import staged
 from vssl.cli import process
 from vssl.cli.plan import Comparison, Member, members
 from vssl.errors import UserError
-from vssl.evaluate.result import FOLDER, TRAINED, Result, read
+from vssl.evaluate.result import FOLDER, TRAINED, Result, absent, read
 
 _MARK = "compare.json"
 _LEAK = re.compile(r"split (\d+): (pretraining saw .*? of this split)")
@@ -117,7 +117,7 @@ class _Worker:
         """
         request = self._request(member, dataset)
         known = self._known(member, dataset)
-        if known and known["request"] == request and all(Path(file).is_file() for file in known["files"]):
+        if known and known["request"] == request and _whole([Path(file) for file in known["files"]]):
             yield " (there)"
             self._refuse(member, dataset, known["refused"])
             return
@@ -207,6 +207,11 @@ def _checkpoint(run: Path) -> Path:
         return staged.last_stage(run) / "checkpoints" / "last.ckpt"
     except UserError:  # no stage is finished yet
         return run / "checkpoints" / "last.ckpt"
+
+
+def _whole(files: list[Path]) -> bool:
+    """Whether scores are all there, a control included whose weights file may be back by now."""
+    return all(file.is_file() for file in files) and not absent(map(read, files))
 
 
 def _manifest(path: str) -> str:
