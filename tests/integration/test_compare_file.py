@@ -230,9 +230,31 @@ def test_other_settings_in_a_fitted_folder_are_refused(fake, capsys):
     fake.calls.clear()
     assert compare(seeds=[0]) == 0
     Path("vspp.yaml").write_text("model: {class_path: x.VSPP, init_args: {lr: 1}}\n")
-    compare(seeds=[0])
+    assert compare() == 1
     assert "out/runs/vspp-s1-seed0: was fitted with other settings" in capsys.readouterr().out
-    assert fake.calls == []
+    assert [call[0] for call in fake.calls] == ["fit", "evaluate"]  # of the other seed
+    assert "vspp-s1-seed0" not in Path("out/table.csv").read_text()
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("progress", ["empty", "begun", "finished"])
+def test_a_run_in_our_folder_that_we_did_not_fit_is_refused(fake, capsys, progress):
+    folder = Path("out/runs/vspp-s1-seed0")
+    if progress == "finished":
+        assert compare(seeds=[0]) == 0
+        (folder / "compare.json").unlink()
+    else:
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("{}") if progress == "begun" else None
+    fake.calls.clear()
+    assert compare() == 1
+    assert f"{folder}: was not fitted by this command: it has no compare.json" in capsys.readouterr().out
+    assert [call[0] for call in fake.calls] == ["fit", "evaluate"]  # of the other seed
+    assert "vspp-s1-seed0" not in Path("out/table.csv").read_text()
+    if progress == "finished":  # said by name, it is taken as it is
+        methods = {"mine": {"run": str(folder), "config": ["vspp.yaml"], "pretrain": {"dataset": "motion"}}}
+        assert compare(seeds=[0], methods=methods) == 0
+        assert "mine seed 0: fit (there, made elsewhere)" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("place", "fake")

@@ -64,7 +64,7 @@ def run(plan: Comparison, say: Callable[[str], None]) -> Outcome:
                 say(f"{where}: FAILED: {error}")
                 if step.dataset is None:
                     failed.add(step.member.run)
-        scores = [score for member in every for score in worker.scores(member)]
+        scores = [score for member in every if member.run not in failed for score in worker.scores(member)]
     return Outcome(scores, [*worker.refused, *lost.values()])
 
 
@@ -86,12 +86,15 @@ class _Worker:
         """Begin or continue a run.
 
         Raises:
-            UserError: it failed, or the folder holds a run with other settings.
+            UserError: it failed, or the folder holds a run with other settings, or one that no `run` names.
         """
         assert member.fit is not None
         folder, mark = member.run, member.run / _MARK
         known = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
         if known is None and folder.exists():
+            if self.plan.methods[member.method].run is None:  # nobody says that it is what the file asks for
+                remedy = "Move it away, or name it as the method's run to take it as it is"
+                raise UserError(folder, f"was not fitted by this command: it has no {_MARK}", remedy)
             yield " (there, made elsewhere)"
             return
         if known and known["settings"] != member.settings:

@@ -1,7 +1,7 @@
 """What differs between two runs, most telling first: from the records they left, without torch.
 
 A run leaves config.yaml, environment.json and data.json (with a suffix .resumedN where it was continued: the last one
-counts), and `vssl evaluate` leaves results. A run in stages stands for its last finished stage; the settings of the stages
+counts), and `vssl evaluate` leaves results. A run in stages stands for its last finished stage; the settings of those
 before it count too.
 """
 

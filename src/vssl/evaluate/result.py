@@ -172,8 +172,8 @@ def absent(results: Iterable[Result]) -> list[str]:
             if rest.strip(", "):
                 found.setdefault((result.run, frozen), []).append(f"{result.dataset} {result.protocol['name']}")
     return [
-        f"{run}: {frozen}, which it learnt from, does not stand beside it ({', '.join(dict.fromkeys(where))}): its weights "
-        "file was not found. Put it back and evaluate again."
+        f"{run}: {frozen}, which it learnt from, does not stand beside it ({', '.join(dict.fromkeys(where))}): "
+        "its weights file was not found. Put it back and evaluate again."
         for (run, frozen), where in found.items()
     ]
 

@@ -191,7 +191,7 @@ def test_a_page_with_every_part_is_valid_and_says_all(everything):
     assert found.open == []
     assert all(found.pictures)
     text = " ".join(" ".join(found.text).split())
-    for words in (
+    for sentence in (
         "VSPP, mean of 3 seeds",
         "difference not resolved",
         "differ in views.clips: 10 / 5",
@@ -203,7 +203,7 @@ def test_a_page_with_every_part_is_valid_and_says_all(everything):
         "same class",
         "Reported elsewhere",
     ):
-        assert words in text, words
+        assert sentence in text, sentence
 
 
 def test_the_validator_finds_mistakes(everything):
