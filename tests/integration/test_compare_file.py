@@ -217,6 +217,14 @@ def test_other_settings_in_a_fitted_folder_are_refused(fake, capsys):
 
 
 @pytest.mark.usefixtures("place", "fake")
+def test_other_videos_under_the_same_name_count_too(capsys):
+    assert compare(seeds=[0]) == 0
+    Path("motion.json").write_text(json.dumps({"content_hash": "more videos", "dataset": "motion"}))
+    compare(seeds=[0])
+    assert "out/runs/vspp-s1-seed0: was fitted with other settings" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("place", "fake")
 def test_other_settings_of_a_stage_count_too(capsys):
     Path("both.yaml").write_text("stages: [{name: one, config: vspp.yaml}]\n")
     methods = {"both": {"config": ["both.yaml"], "pretrain": {"dataset": "motion"}}}
@@ -311,6 +319,7 @@ def test_the_shipped_files_are_right(name, tmp_path, monkeypatch):
     for file in ("ucf101.csv", "hmdb51.csv", "toy/shape/manifest.csv", "toy/motion/manifest.csv"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
+        (tmp_path / file).with_suffix(".json").write_text('{"content_hash": "x"}')
     plan = read(ROOT / "configs" / "compare" / f"{name}.yaml")
     found = list(members(plan))
     assert {member.method for member in found} >= {"vito", "vivi", "vspp", "auxskd-vspp"}
