@@ -68,7 +68,7 @@ def test_fit_leaves_a_complete_record_that_reruns_to_the_same_weights(name, toy_
 
 
 def test_every_configuration_is_counted():
-    assert len(CONFIGS) == 62
+    assert len(CONFIGS) == 63
     assert len(METHODS) == 37
     assert len(STAGED) == 12
 
