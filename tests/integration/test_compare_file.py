@@ -258,6 +258,14 @@ def test_a_run_in_our_folder_that_we_did_not_fit_is_refused(fake, capsys, progre
 
 
 @pytest.mark.usefixtures("place", "fake")
+def test_other_videos_under_the_same_name_count_too(capsys):
+    assert compare(seeds=[0]) == 0
+    Path("motion.json").write_text(json.dumps({"content_hash": "more videos", "dataset": "motion"}))
+    compare(seeds=[0])
+    assert "out/runs/vspp-s1-seed0: was fitted with other settings" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("place", "fake")
 def test_other_settings_of_a_stage_count_too(capsys):
     Path("both.yaml").write_text("stages: [{name: one, config: vspp.yaml}]\n")
     methods = {"both": {"config": ["both.yaml"], "pretrain": {"dataset": "motion"}}}
@@ -345,19 +353,21 @@ def test_a_failed_step_is_told_in_its_own_words(tmp_path):
     assert re.match(r"exit code 2: --data.manifest: is missing.*Log: .*x\.log", str(told.value))
 
 
-@pytest.mark.parametrize("name", ["toy", "ucf101-hmdb51"])
+@pytest.mark.parametrize("name", ["toy", "ucf101-cpu", "ucf101-hmdb51"])
 def test_the_shipped_files_are_right(name, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("VSSL_DATA", str(tmp_path))
     for file in ("ucf101.csv", "hmdb51.csv", "toy/shape/manifest.csv", "toy/motion/manifest.csv"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
+        (tmp_path / file).with_suffix(".json").write_text('{"content_hash": "x"}')
     plan = read(ROOT / "configs" / "compare" / f"{name}.yaml")
     found = list(members(plan))
     assert {member.method for member in found} >= {"vito", "vivi", "vspp", "auxskd-vspp"}
     assert all(member.fit for member in found)
     assert len({member.run for member in found}) == len(found)
-    assert len({replace_seed(member) for member in found}) == len({member.method for member in found})
+    per_split = sum(len(entry.pretrain.splits) for entry in plan.methods.values())
+    assert len({replace_seed(member) for member in found}) == per_split
 
 
 def replace_seed(member):

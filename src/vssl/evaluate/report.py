@@ -13,7 +13,7 @@ from vssl.evaluate import charts, confusion, literature, render, summary, words
 from vssl.evaluate.protocol import HARD, INFO, SOFT
 from vssl.evaluate.result import BASELINE, TRAINED
 from vssl.evaluate.rows import Group, Row
-from vssl.evaluate.stats import BEATS, BELOW, FEW, MIN_VIDEOS, UNRESOLVED
+from vssl.evaluate.stats import BEATS, BELOW, FEW, MIN_GROUPS, MIN_VIDEOS, UNRESOLVED
 
 
 def page(groups: list[Group], runs: list[Path], *, lost: Sequence[str] = (), galleries: Sequence[Any] = ()) -> str:
@@ -135,7 +135,7 @@ def _finding(row: Row) -> dict[str, str]:
         BELOW: "The interval lies below 0: on this label the pretrained network is worse than "
         f"{'trained from scratch' if scratch else 'as initialised'}.",
         UNRESOLVED: "The interval contains 0: no difference is shown, in either direction.",
-        FEW: f"Fewer than {MIN_VIDEOS} test videos: too few to say anything, whatever the interval.",
+        FEW: f"Fewer than {MIN_VIDEOS} test videos or {MIN_GROUPS} groups: too few to say anything.",
     }[found.verdict]
     return {"who": who, "verdict": found.verdict, "text": f"{numbers}. {meaning}"}
 
