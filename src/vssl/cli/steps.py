@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from vssl import staged
 from vssl.cli import process
-from vssl.cli.plan import Comparison, Member, members
+from vssl.cli.plan import Comparison, Member, content_hash, members
 from vssl.errors import UserError
 from vssl.evaluate.result import FOLDER, TRAINED, Result, absent, read
 
@@ -161,7 +161,7 @@ class _Worker:
             raise UserError(file, "no such checkpoint", "Fit the run, or name another")
         state = file.stat()
         asked = {"protocols": self.plan.protocols, "splits": member.splits[dataset], "labels": data.labels}
-        return asked | {"manifest": _manifest(data.manifest), "checkpoint": [state.st_size, state.st_mtime_ns]}
+        return asked | {"manifest": content_hash(data.manifest), "checkpoint": [state.st_size, state.st_mtime_ns]}
 
     def _words(self, member: Member, dataset: str, splits: list[int]) -> list[str]:
         data, given = self.plan.datasets[dataset], self.plan.evaluate
@@ -189,7 +189,7 @@ class _Worker:
         file, data = _checkpoint(member.run), self.plan.datasets[dataset]
         if not file.is_file():
             return []
-        sha, manifest, found = hashlib.sha256(file.read_bytes()).hexdigest(), _manifest(data.manifest), []
+        sha, manifest, found = hashlib.sha256(file.read_bytes()).hexdigest(), content_hash(data.manifest), []
         for path in sorted((self._home(member) / FOLDER).glob("*.json")):
             result = read(path)
             name = result.protocol["name"].partition(" (")[0]  # a stamp may follow
@@ -215,11 +215,6 @@ def _checkpoint(run: Path) -> Path:
 def _whole(files: list[Path]) -> bool:
     """Whether scores are all there, a control included whose weights file may be back by now."""
     return all(file.is_file() for file in files) and not absent(map(read, files))
-
-
-def _manifest(path: str) -> str:
-    """Content hash, from the JSON beside a manifest."""
-    return json.loads(Path(path).with_suffix(".json").read_text(encoding="utf-8"))["content_hash"]
 
 
 def _name(member: Member) -> str:

@@ -91,7 +91,7 @@ def _encoder(row: Row) -> dict[str, str]:
     known = [hour for hour in hours if hour is not None]
     return {
         "kind": row.kind,
-        "who": words.across(row),
+        "who": words.who(row),
         "network": words.backbone(row),
         "parameters": words.count(row.first.backbone["num_parameters"]) if row.kind != BASELINE else "-",
         "seen": words.seen(row),

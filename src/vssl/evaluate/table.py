@@ -89,7 +89,7 @@ def _rows(results: list[Result], identity_of: Any) -> list[Row]:
     """One row per identity; seeds of one random network share a row, copies of one measurement are dropped."""
     rows: dict[Any, Row] = {}
     for result in sorted(results, key=lambda r: (r.name, r.run, r.split, r.key)):
-        name = "random init" if result.kind == RANDOM else result.name
+        name = result.name if result.kind != RANDOM else words.control(result.protocol)
         run = result.run if result.kind == TRAINED else ""
         row = rows.setdefault(identity_of(result), Row(result.kind, name, run, {}))
         row.family = f"{name} {run} {identity(result)}"

@@ -70,7 +70,7 @@ def _latex(summary: Summary) -> str:
 
 def _cells(line: Line, escape: Callable[[str], str], bold: str) -> list[str]:
     row = line.row
-    what = [words.across(row), words.backbone(row), words.shape(row), words.seen(row), line.labels]
+    what = [words.who(row), words.backbone(row), words.shape(row), words.seen(row), line.labels]
     scores = [bold.format(escape(cell.text)) if cell.best else escape(cell.text or "-") for cell in line.cells]
     return [*map(escape, what), *scores]
 

@@ -132,8 +132,7 @@ def resolved(found: Comparison) -> str:
 def name(row: Row) -> str:
     """Method or control; the number of seeds of a random row, what the runs of a recipe are."""
     if row.kind == RANDOM:
-        called = "from scratch" if from_scratch(row.first.protocol) else row.name
-        return f"{called} x{max(len(found) for found in row.results.values())}"
+        return f"{row.name} x{max(len(found) for found in row.results.values())}"
     return f"{row.name}, {row.many}" if row.many else row.name
 
 
@@ -142,9 +141,9 @@ def from_scratch(record: Mapping[str, Any]) -> bool:
     return record[HARD]["task"] == "finetune"
 
 
-def across(row: Row) -> str:
-    """Name over several protocols: the same random networks stay as drawn under some and are trained under others."""
-    return row.name if row.kind == RANDOM else who(row)
+def control(record: Mapping[str, Any]) -> str:
+    """What the network without pretraining is called under a protocol."""
+    return "from scratch" if from_scratch(record) else "random init"
 
 
 def who(row: Row) -> str:
