@@ -137,6 +137,25 @@ def test_a_new_request_or_checkpoint_is_scored_again(fake):
 
 
 @pytest.mark.usefixtures("place")
+def test_an_absent_teacher_is_told_of_and_tried_again(fake, capsys):
+    fake.frozen, fake.beside = "ImageTarget net (a, b)", ["PixelHistogram"]
+    assert compare(seeds=[0]) == 1
+    told = "vspp-s1-seed0: ImageTarget net (a, b), which it learnt from, does not stand beside it (motion knn-v1)"
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"missing: {told}")
+    assert "Put it back" in Path("out/report.html").read_text()
+    assert main(["compare", "out/runs/vspp-s1-seed0"]) == 0  # said of finished runs too, which ask for nothing
+    assert told in capsys.readouterr().out
+    fake.calls.clear()
+    fake.beside.append("ImageTarget net (a, b)")  # the file is back
+    assert compare(seeds=[0]) == 0
+    assert [call[0] for call in fake.calls] == ["evaluate"]
+    assert "missing" not in capsys.readouterr().out
+    fake.calls.clear()
+    assert compare(seeds=[0]) == 0
+    assert fake.calls == []
+
+
+@pytest.mark.usefixtures("place")
 def test_one_failing_member_does_not_lose_the_rest(fake, capsys):
     fake.fail = "vspp-s1-seed0"
     assert compare() == 1
@@ -211,9 +230,39 @@ def test_other_settings_in_a_fitted_folder_are_refused(fake, capsys):
     fake.calls.clear()
     assert compare(seeds=[0]) == 0
     Path("vspp.yaml").write_text("model: {class_path: x.VSPP, init_args: {lr: 1}}\n")
+    assert compare() == 1
+    assert "out/runs/vspp-s1-seed0: was fitted with other settings" in capsys.readouterr().out
+    assert [call[0] for call in fake.calls] == ["fit", "evaluate"]  # of the other seed
+    assert "vspp-s1-seed0" not in Path("out/table.csv").read_text()
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("progress", ["empty", "begun", "finished"])
+def test_a_run_in_our_folder_that_we_did_not_fit_is_refused(fake, capsys, progress):
+    folder = Path("out/runs/vspp-s1-seed0")
+    if progress == "finished":
+        assert compare(seeds=[0]) == 0
+        (folder / "compare.json").unlink()
+    else:
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("{}") if progress == "begun" else None
+    fake.calls.clear()
+    assert compare() == 1
+    assert f"{folder}: was not fitted by this command: it has no compare.json" in capsys.readouterr().out
+    assert [call[0] for call in fake.calls] == ["fit", "evaluate"]  # of the other seed
+    assert "vspp-s1-seed0" not in Path("out/table.csv").read_text()
+    if progress == "finished":  # said by name, it is taken as it is
+        methods = {"mine": {"run": str(folder), "config": ["vspp.yaml"], "pretrain": {"dataset": "motion"}}}
+        assert compare(seeds=[0], methods=methods) == 0
+        assert "mine seed 0: fit (there, made elsewhere)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("place", "fake")
+def test_other_videos_under_the_same_name_count_too(capsys):
+    assert compare(seeds=[0]) == 0
+    Path("motion.json").write_text(json.dumps({"content_hash": "more videos", "dataset": "motion"}))
     compare(seeds=[0])
     assert "out/runs/vspp-s1-seed0: was fitted with other settings" in capsys.readouterr().out
-    assert fake.calls == []
 
 
 @pytest.mark.usefixtures("place", "fake")
@@ -304,19 +353,21 @@ def test_a_failed_step_is_told_in_its_own_words(tmp_path):
     assert re.match(r"exit code 2: --data.manifest: is missing.*Log: .*x\.log", str(told.value))
 
 
-@pytest.mark.parametrize("name", ["toy", "ucf101-hmdb51"])
+@pytest.mark.parametrize("name", ["toy", "ucf101-cpu", "ucf101-hmdb51"])
 def test_the_shipped_files_are_right(name, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("VSSL_DATA", str(tmp_path))
     for file in ("ucf101.csv", "hmdb51.csv", "toy/shape/manifest.csv", "toy/motion/manifest.csv"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
+        (tmp_path / file).with_suffix(".json").write_text('{"content_hash": "x"}')
     plan = read(ROOT / "configs" / "compare" / f"{name}.yaml")
     found = list(members(plan))
     assert {member.method for member in found} >= {"vito", "vivi", "vspp", "auxskd-vspp"}
     assert all(member.fit for member in found)
     assert len({member.run for member in found}) == len(found)
-    assert len({replace_seed(member) for member in found}) == len({member.method for member in found})
+    per_split = sum(len(entry.pretrain.splits) for entry in plan.methods.values())
+    assert len({replace_seed(member) for member in found}) == per_split
 
 
 def replace_seed(member):

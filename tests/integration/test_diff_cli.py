@@ -83,12 +83,12 @@ def everything(config, environment, data):
 
 
 def test_one_difference_of_every_part_in_the_order_of_effect(run):
-    fixed = load("knn-v1").override(views__clips=5).record(CARD)
+    fixed = load("knn-v1").record(CARD | {"size": 64})
     first = run("a", results=[score()])
     found = differences(first, run("b", everything, results=[score(protocol=fixed)]))
     assert [(d.part, d.field, d.first, d.second) for d in found if d.field != "source groups seen"] == [
         ("data", "manifest hash", "ad73", "beef"),
-        ("protocol", "knn-v1: views.clips", 10, 5),
+        ("protocol", "knn-v1: input.size", 48, 64),
         ("method", "views.paces", 4, 3),
         ("optimisation", "trainer.max_steps", 100, 200),
         ("optimisation", "optim.lr", 0.1, 0.2),
@@ -111,6 +111,52 @@ def test_data_seen_at_evaluation_and_scores_that_only_one_has(run):
         ("protocol", "toy split 1 shape: knn-v1", "scored", "-"),
         ("decoder", "evaluation: av", "18.1.0", "17.0.0"),
     ]
+
+
+def test_variants_of_a_protocol_do_not_hide_each_other(run):
+    def variant(clips, **changes):
+        return score(key=f"c{clips}", protocol=load("knn-v1").override(views__clips=clips).record(CARD), **changes)
+
+    first, second = run("a", results=[score(), variant(1)]), run("b", results=[score(), variant(5)])
+    assert [tuple(d) for d in differences(first, second)] == [
+        ("protocol", "toy split 1 speed: knn-v1+clips=1", "scored", "-"),
+        ("protocol", "toy split 1 speed: knn-v1+clips=5", "-", "scored"),
+    ]
+
+
+def test_results_of_one_run_that_disagree_are_all_shown(run):
+    old = score(key="k0", split=2, environment={"av": "17.0.0"})
+    first, second = run("a", results=[old, score()]), run("b", results=[score(), score(key="k2", split=2)])
+    assert [tuple(d) for d in differences(first, second)] == [
+        ("decoder", "evaluation: av", ["17.0.0", "18.1.0"], "18.1.0")
+    ]
+
+
+def test_a_run_in_stages_is_its_last_one_and_earlier_settings_count(run, tmp_path, capfd):
+    def stages(name, change=None):
+        def started(config, *_):
+            config["init_from"] = f"{name}/first/checkpoints/last.ckpt"
+
+        (tmp_path / name).mkdir()
+        for stage, edit in (("first", change), ("last", started)):
+            folder = run(f"{name}/{stage}", edit, results=[score()] if stage == "last" else ())
+            (folder / "checkpoints").mkdir()
+            (folder / "checkpoints" / "last.ckpt").touch()
+            (folder / "done.json").touch()
+        (tmp_path / name / "stages.json").write_text(json.dumps({"stages": ["first", "last"]}))
+        return tmp_path / name
+
+    def larger(config, *_):
+        config["data"]["batch_size"] = 16
+
+    assert [tuple(d) for d in differences(stages("a"), stages("b", larger))] == [
+        ("optimisation", "first: data.batch_size", 8, 16),
+        ("paths", "init_from", "a/first/checkpoints/last.ckpt", "b/first/checkpoints/last.ckpt"),
+    ]
+    (tmp_path / "b" / "last" / "done.json").unlink()
+    assert ("protocol", "toy split 1 speed: knn-v1", "scored", "-") in differences(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / "first" / "done.json").unlink()
+    refused(in_process(capfd, "diff", tmp_path / "a", tmp_path / "b"), "no stage of it is finished")
 
 
 def test_order_of_groups_and_time_of_day_are_no_differences(run):

@@ -68,7 +68,7 @@ def test_fit_leaves_a_complete_record_that_reruns_to_the_same_weights(name, toy_
 
 
 def test_every_configuration_is_counted():
-    assert len(CONFIGS) == 62
+    assert len(CONFIGS) == 63
     assert len(METHODS) == 37
     assert len(STAGED) == 12
 
@@ -200,3 +200,16 @@ def test_a_checkpoint_of_another_method_is_refused(toy_manifest, tmp_path, capfd
     vssl("fit", "-c", TOY / "vspp.yaml", f"--data.manifest={toy_manifest}", *SMALL, f"--run_dir={run}")
     argv = ["fit", "-c", TOY / "vito.yaml", f"--data.manifest={toy_manifest}", *SMALL, f"--ckpt_path={run}"]
     refused(in_process(capfd, *argv), "a checkpoint of vssl.methods.vspp.VSPP, not of vssl.methods.vito.VITO")
+
+
+def test_a_run_does_not_continue_on_other_videos(toy_manifest, tmp_path, capfd):
+    """Or its record of what it saw, which the leak guard reads, would be wrong."""
+    run = tmp_path / "run"
+    argv = ["fit", "-c", TOY / "vito.yaml", f"--data.manifest={toy_manifest}", *SMALL]
+    assert in_process(capfd, *argv, f"--run_dir={run}").returncode == 0
+    done = in_process(capfd, *argv, f"--ckpt_path={run}", "--trainer.max_steps=6", "--data.subset=all")
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("vssl: error: --ckpt_path: the checkpoint was trained on another subset (train, here all).")
+    assert "--init_from" in last
+    assert in_process(capfd, *argv, f"--ckpt_path={run}", "--trainer.max_steps=6").returncode == 0

@@ -21,6 +21,8 @@ class Fake:
 
     def __init__(self):
         self.calls, self.kill, self.fail = [], "", ""
+        self.frozen, self.beside = "", []
+        """What scored encoders learnt from, and the names of the baselines beside them."""
 
     def __call__(self, words, log, lock):
         assert (log.suffix, lock > 0) == (".log", True)
@@ -57,7 +59,11 @@ class Fake:
         for name in flags["--protocol"].split(","):
             for split in splits:
                 made = result(run.name, sha, name, split=split, own=own, manifest=Path(flags["--data.manifest"]).stem)
+                made.pretraining.update({"frozen": self.frozen} if self.frozen else {})
                 write(made, run / "results")
+                for control in self.beside:
+                    bare = replace(made, key=made.key + control[:2], kind="baseline", name=control, pretraining={})
+                    write(replace(bare, checkpoint={}), run / "results")
 
 
 def result(run, sha, protocol, *, split=1, own=1, manifest="toy", right=0.7, seed=None, **fields):

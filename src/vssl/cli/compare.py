@@ -13,7 +13,7 @@ from vssl.cli.parser import Parser
 from vssl.cli.previews import Source
 from vssl.errors import UserError
 from vssl.evaluate import families, render, table, typeset
-from vssl.evaluate.result import FOLDER, Result, of_run
+from vssl.evaluate.result import FOLDER, Result, absent, of_run
 from vssl.evaluate.rows import Group
 
 _FILES = {"html": "report.html", "json": "table.json", "csv": "table.csv", "latex": "table.tex", "markdown": "table.md"}
@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
     if not found:
         raise UserError(args.config, "nothing of it could be scored", " ".join(lost))
     results, origins = _named(found)
+    lost += absent(results)
     groups = table.build(results, origins)
     render.show(groups, console, pairs=args.pairs)
     homes = {result.run: run for (run, _), result in zip(found, results, strict=True)}
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> int:
     _write_all(args, groups, homes, lost, sources, console)
     for line in lost:
         console.print(f"missing: {line}", soft_wrap=True, highlight=False, markup=False)
-    return 1 if lost else 0
+    return 1 if lost and args.config else 0
 
 
 def _parser() -> argparse.ArgumentParser:

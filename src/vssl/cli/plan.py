@@ -198,8 +198,21 @@ def _fit(plan: Comparison, entry: Entry, *, split: int, seed: int) -> tuple[list
     words += ["--data.manifest", data.manifest, *(["--data.root", data.root] if data.root else [])]
     words += [w for key, v in flags.items() for w in (f"--{key}", v if isinstance(v, str) else json.dumps(v))]
     contents = [_content(Path(file)) for file in layers]
-    text = json.dumps([contents, flags, entry.pretrain.dataset], sort_keys=True, default=str)
+    seen = content_hash(data.manifest)  # the same name may hold other videos by now
+    text = json.dumps([contents, flags, entry.pretrain.dataset, seen], sort_keys=True, default=str)
     return words, hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def content_hash(manifest: str) -> str:
+    """Of what a manifest holds, as the file beside it says.
+
+    Raises:
+        UserError: that file is missing.
+    """
+    file = Path(manifest).with_suffix(".json")
+    if not file.is_file():
+        raise UserError(file, "no such file, which belongs to the manifest", _INDEX)
+    return str(json.loads(file.read_text(encoding="utf-8"))["content_hash"])
 
 
 def _content(layer: Path) -> list[Any]:

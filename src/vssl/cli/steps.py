@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from vssl import staged
 from vssl.cli import process
-from vssl.cli.plan import Comparison, Member, members
+from vssl.cli.plan import Comparison, Member, content_hash, members
 from vssl.errors import UserError
-from vssl.evaluate.result import FOLDER, TRAINED, Result, read
+from vssl.evaluate.result import FOLDER, TRAINED, Result, absent, read
 
 _MARK = "compare.json"
 _LEAK = re.compile(r"split (\d+): (pretraining saw .*? of this split)")
@@ -64,7 +64,7 @@ def run(plan: Comparison, say: Callable[[str], None]) -> Outcome:
                 say(f"{where}: FAILED: {error}")
                 if step.dataset is None:
                     failed.add(step.member.run)
-        scores = [score for member in every for score in worker.scores(member)]
+        scores = [score for member in every if member.run not in failed for score in worker.scores(member)]
     return Outcome(scores, [*worker.refused, *lost.values()])
 
 
@@ -86,12 +86,15 @@ class _Worker:
         """Begin or continue a run.
 
         Raises:
-            UserError: it failed, or the folder holds a run with other settings.
+            UserError: it failed, or the folder holds a run with other settings, or one that no `run` names.
         """
         assert member.fit is not None
         folder, mark = member.run, member.run / _MARK
         known = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
         if known is None and folder.exists():
+            if self.plan.methods[member.method].run is None:  # nobody says that it is what the file asks for
+                remedy = "Move it away, or name it as the method's run to take it as it is"
+                raise UserError(folder, f"was not fitted by this command: it has no {_MARK}", remedy)
             yield " (there, made elsewhere)"
             return
         if known and known["settings"] != member.settings:
@@ -117,7 +120,7 @@ class _Worker:
         """
         request = self._request(member, dataset)
         known = self._known(member, dataset)
-        if known and known["request"] == request and all(Path(file).is_file() for file in known["files"]):
+        if known and known["request"] == request and _whole([Path(file) for file in known["files"]]):
             yield " (there)"
             self._refuse(member, dataset, known["refused"])
             return
@@ -158,7 +161,7 @@ class _Worker:
             raise UserError(file, "no such checkpoint", "Fit the run, or name another")
         state = file.stat()
         asked = {"protocols": self.plan.protocols, "splits": member.splits[dataset], "labels": data.labels}
-        return asked | {"manifest": _manifest(data.manifest), "checkpoint": [state.st_size, state.st_mtime_ns]}
+        return asked | {"manifest": content_hash(data.manifest), "checkpoint": [state.st_size, state.st_mtime_ns]}
 
     def _words(self, member: Member, dataset: str, splits: list[int]) -> list[str]:
         data, given = self.plan.datasets[dataset], self.plan.evaluate
@@ -186,7 +189,7 @@ class _Worker:
         file, data = _checkpoint(member.run), self.plan.datasets[dataset]
         if not file.is_file():
             return []
-        sha, manifest, found = hashlib.sha256(file.read_bytes()).hexdigest(), _manifest(data.manifest), []
+        sha, manifest, found = hashlib.sha256(file.read_bytes()).hexdigest(), content_hash(data.manifest), []
         for path in sorted((self._home(member) / FOLDER).glob("*.json")):
             result = read(path)
             name = result.protocol["name"].partition(" (")[0]  # a stamp may follow
@@ -209,9 +212,9 @@ def _checkpoint(run: Path) -> Path:
         return run / "checkpoints" / "last.ckpt"
 
 
-def _manifest(path: str) -> str:
-    """Content hash, from the JSON beside a manifest."""
-    return json.loads(Path(path).with_suffix(".json").read_text(encoding="utf-8"))["content_hash"]
+def _whole(files: list[Path]) -> bool:
+    """Whether scores are all there, a control included whose weights file may be back by now."""
+    return all(file.is_file() for file in files) and not absent(map(read, files))
 
 
 def _name(member: Member) -> str:

@@ -71,7 +71,7 @@ def hmdb51(root: Path, splits: Path | None, name: str) -> Listing:
     """HMDB51: class folders; CLASS_test_splitN.txt with code 0 unused, 1 train, 2 test after each name.
 
     A name is SOURCE_CLASS_ and six codes: the part of the body seen, camera motion, people, view, quality, number.
-    The group is SOURCE: the clips cut from one film or upload, in whatever class.
+    The group is CLASS/SOURCE: the official lists part no such group, but they do part films across classes.
     """
     classes = sorted(file.name[: -len("_test_split1.txt")] for file in _folder(splits, "hmdb51").glob("*_split1.txt"))
     if not classes:
@@ -86,7 +86,8 @@ def hmdb51(root: Path, splits: Path | None, name: str) -> Listing:
                 official[f"split{number}"][f"{label}/{clip}"] = codes[code]
     paths, refused = _videos(root)
     labels = [path.split("/")[0] for path in paths]
-    groups = [hmdb_source(path.rsplit("/", 1)[-1], label) for path, label in zip(paths, labels, strict=True)]
+    sources = [hmdb_source(path.rsplit("/", 1)[-1], label) for path, label in zip(paths, labels, strict=True)]
+    groups = [f"{label}/{source}" if source else "" for label, source in zip(labels, sources, strict=True)]
     columns = {"path": paths, "label": labels, "group": groups}
     return _with_splits(Listing(name, root, columns, OFFICIAL["hmdb51"], {}, [], refused), official)
 

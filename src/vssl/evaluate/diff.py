@@ -1,17 +1,19 @@
 """What differs between two runs, most telling first: from the records they left, without torch.
 
 A run leaves config.yaml, environment.json and data.json (with a suffix .resumedN where it was continued: the last one
-counts), and `vssl evaluate` leaves results.
+counts), and `vssl evaluate` leaves results. A run in stages stands for its last finished stage; the settings of those
+before it count too.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from vssl import staged
 from vssl.errors import UserError
 from vssl.evaluate.protocol import HARD, SOFT
 from vssl.evaluate.result import FOLDER, TRAINED, Result, of_run
@@ -23,7 +25,7 @@ ABSENT = "-"
 """Stands for a field that one run does not have."""
 
 _CONFIG = (
-    (r"run_dir|ckpt_path|data\.(root|manifest)|trainer\.default_root_dir|.*\.weights", "paths"),
+    (r"run_dir|ckpt_path|init_from|data\.(root|manifest)|trainer\.default_root_dir|.*\.weights", "paths"),
     (r"seed_everything|data\.seed", "seed"),
     (r"data\.reader", "decoder"),
     (r"data\.num_workers", "environment"),
@@ -54,7 +56,10 @@ def differences(first: Path, second: Path) -> list[Difference]:
     Raises:
         UserError: a directory is no run, or a record in it cannot be read.
     """
-    a, b = _record(first), _record(second)
+    (a, scored), (b, scored_too) = _record(first), _record(second)
+    for name in scored.keys() & scored_too.keys():  # of a protocol that one lacks, its name says enough
+        a |= scored[name]
+        b |= scored_too[name]
     found = [
         Difference(part, field, a.get((part, field), ABSENT), b.get((part, field), ABSENT))
         for part, field in dict.fromkeys([*a, *b])
@@ -66,14 +71,37 @@ def differences(first: Path, second: Path) -> list[Difference]:
 _Record = dict[tuple[str, str], Any]
 
 
-def _record(run: Path) -> _Record:
-    """(part, field) -> plain value, of all that a run says of itself."""
+def _record(run: Path) -> tuple[_Record, dict[str, _Record]]:
+    """(part, field) -> plain value, of all that a run says of itself; and of each protocol it was scored under."""
+    home = staged.last_stage(run)
+    fitted = [
+        {(part, field if stage == home else f"{stage.name}: {field}"): v for (part, field), v in _fitted(stage).items()}
+        for stage in reversed(staged.phases(home))
+    ]
+    found = of_run(home) if (home / FOLDER).is_dir() and any((home / FOLDER).glob("*.json")) else []
+    results = [result for result in found if result.kind == TRAINED]
+    protocols = {
+        name: _joined(_protocol(result) for result in results if result.protocol["name"] == name)
+        for name in sorted({result.protocol["name"] for result in results})
+    }
+    return _joined(fitted) | _joined(map(_scored, results)), protocols
+
+
+def _joined(records: Iterable[_Record]) -> _Record:
+    """One record; where several say different things of a field, all that they say."""
+    every: dict[tuple[str, str], list[Any]] = {}
+    for record in records:
+        for field, value in record.items():
+            if value not in every.setdefault(field, []):
+                every[field].append(value)
+    return {field: values[0] if len(values) == 1 else sorted(values, key=str) for field, values in every.items()}
+
+
+def _fitted(run: Path) -> _Record:
+    """What a run, or a stage of one, was fitted with."""
     if not (run / "config.yaml").is_file():
         raise UserError(run, "is no run directory: it has no config.yaml", "Give one that `vssl fit` made.")
     record = {("data", field): value for field, value in _seen(_json(run, "data")).items()}
-    if (run / FOLDER).is_dir() and any((run / FOLDER).glob("*.json")):
-        for result in of_run(run):
-            record |= _scored(result)
     for name, value in _flat(_yaml(_last(run, "config", "yaml"))):
         part = next(part for pattern, part in _CONFIG if re.fullmatch(pattern, name))
         record[part, name.removeprefix("model.init_args.")] = value
@@ -87,20 +115,19 @@ def _seen(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scored(result: Result) -> _Record:
-    """What a trained encoder's score was measured on, and under which protocol."""
-    if result.kind != TRAINED:
-        return {}
-    base, dataset = result.protocol["name"].partition("+")[0], result.dataset
+    """What a trained encoder's score was measured on, with what, and under which protocol."""
+    dataset = result.dataset
     record: _Record = {
         ("data", f"{dataset}: manifest hash at evaluation"): result.manifest,
         ("data", f"{dataset} split {result.split}: leaked"): result.leaked,
-        ("protocol", f"{dataset} split {result.split} {result.label}: {base}"): "scored",
+        ("protocol", f"{dataset} split {result.split} {result.label}: {result.protocol['name']}"): "scored",
     }
-    for field, value in (result.protocol[HARD] | result.protocol[SOFT]).items():
-        record["protocol", f"{base}: {field}"] = value
-    for (part, field), value in _environment(result.environment, "evaluation: ").items():
-        record[part, field] = value
-    return record
+    return record | _environment(result.environment, "evaluation: ")
+
+
+def _protocol(result: Result) -> _Record:
+    fields = result.protocol[HARD] | result.protocol[SOFT]
+    return {("protocol", f"{result.protocol['name']}: {field}"): value for field, value in fields.items()}
 
 
 def _environment(found: Mapping[str, Any], prefix: str) -> _Record:

@@ -11,7 +11,7 @@ import yaml
 
 from vssl.evaluate import stats
 from vssl.evaluate.result import Result
-from vssl.evaluate.rows import Row, identity
+from vssl.evaluate.rows import Row, identity, recipe
 
 _ELSEWHERE = {
     "": ("seed_everything", "run_dir", "ckpt_path"),
@@ -57,15 +57,26 @@ def merge(rows: list[Row], origins: Mapping[str, Origin]) -> list[Row]:
     """
     families: dict[Any, list[Row]] = {}
     for row in rows:
-        families.setdefault(_family(row, origins), []).append(row)
+        families.setdefault((_family(row, origins), recipe(row.first)), []).append(row)
     merged = []
-    for key, own in families.items():
+    for (key, _), own in families.items():
         for row in own:
             found = origins.get(row.run)
             row.family, row.seed = str(key), found.seed if found else None
+        own = _without_copies(own)
         whole = [row for row in own if row.clean]
         merged += own if len(whole) < 2 else [_one(whole), *_leaked(own)]
     return merged
+
+
+def _without_copies(rows: list[Row]) -> list[Row]:
+    """A checkpoint that lies in two places is one run."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        kept = first.setdefault(row.first.checkpoint["sha"], row)
+        if kept is not row:
+            kept.flags.append(f"also in {row.run}")
+    return list(first.values())
 
 
 def spread(row: Row) -> stats.Runs | None:
@@ -80,7 +91,8 @@ def _family(row: Row, origins: Mapping[str, Origin]) -> tuple[str, ...]:
     found, data = origins.get(row.run), row.first.pretraining.get("data") or {}
     if found is None or not data:
         return row.name, row.run
-    return row.name, found.recipe, identity(row.first), data["dataset"], data["subset"]
+    seen = [(one["dataset"], one["subset"], one["manifest"]) for one in (*data.get("earlier", ()), data)]
+    return row.name, found.recipe, identity(row.first), *map(str, seen)
 
 
 def _splits(rows: Iterable[Row]) -> set[int]:
@@ -97,12 +109,16 @@ def _one(runs: list[Row]) -> Row:
     first = runs[0]
     row = Row(first.kind, first.name, ", ".join(run.run for run in runs), results, runs=runs, family=first.family)
     seeds, splits = {run.seed for run in runs}, _splits(runs)
-    if all(len({run.first.checkpoint[name] for run in runs}) > 1 for name in ("step", "epoch")):
+    # an epoch of another split has other steps
+    differ = [len({run.first.checkpoint[name] for run in runs}) > 1 for name in ("step", "epoch")]
+    if all(differ) or (any(differ) and len(splits) == 1):
         row.flags.append("runs of different length")
     if len(splits) == len(runs):
         row.many = f"pretrained on each of {len(runs)} splits"
     else:
         row.many = f"mean of {len(runs)} {'seeds' if len(seeds) == len(runs) else 'runs'}"
+        if len({tuple(run.clean) for run in runs}) > 1:
+            row.flags.append("not every run on every split")
     return row
 
 

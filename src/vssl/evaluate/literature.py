@@ -4,6 +4,7 @@ Imports no torch. The file is `literature.csv`; docs/literature.md is made from 
 """
 
 import csv
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
@@ -23,6 +24,13 @@ TAGS: dict[str, tuple[str, ...]] = {
 }
 """Source tag -> the confidences it may carry: repository, issue thread, public page or paper, SEVERE++'s tables, a
 survey's table, memory."""
+
+_FINDABLE = {
+    "R": r"[\w-]+/[\w.-]+",  # OWNER/REPOSITORY
+    "I": r"[\w-]+/[\w.-]+ issues? \d+",
+    "P": r"\bpaper\b|\bleaderboard\b",
+}
+"""What the source of a verified number must name, by its tag."""
 
 TABLES = ("1.1", "1.2", "1.2 SEVERE++", "1.3")
 """What a number is about: the methods implemented here, strong references, one code path for all methods, the same
@@ -88,7 +96,7 @@ def parse(lines: Iterable[str]) -> list[Row]:
 
     Raises:
         UserError: a column, a required cell, a value or a tag is wrong, a remembered or second-hand number claims to be
-            verified, or a row stands twice.
+            verified, a verified one names no source that can be found, or a row stands twice.
     """
     reader = csv.DictReader(lines, strict=True)
     if tuple(reader.fieldnames or ()) != Row._fields:
@@ -132,6 +140,9 @@ def _row(where: str, cells: dict[str, str]) -> Row:
         raise UserError(where, rule, f"Tables: {', '.join(TABLES)}; tags: {', '.join(TAGS)}.")
     if cells["verified"] != ("yes" if cells["confidence"] == "read" else "no"):
         raise UserError(where, "verified is yes for what was read at its source, and no for all else", "Correct it.")
+    if cells["verified"] == "yes" and not re.search(_FINDABLE[cells["tag"]], cells["source"]):
+        rule = f"{cells['source']} cannot be found: a verified number names its repository, issue or paper"
+        raise UserError(where, rule, "Name it, or tag the number M.")
     try:
         values = float(cells["value"]), float(cells["value_to"]) if cells["value_to"] else None
     except ValueError:

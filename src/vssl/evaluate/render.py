@@ -20,7 +20,7 @@ from vssl.evaluate.table import differences
 
 WIDE = 240
 """Columns of a terminal that is none: a table piped into a file is not folded at 80."""
-_WHOLE = {"#", "input", "mean", "95 %", "n of N", "minus random"}
+_WHOLE = {"#", "input", "mean", "95 %", "n of N", "minus random", "minus scratch"}
 _LEAST = 16
 """Columns of text are folded down to their longest word or this, then whole ones are left out."""
 

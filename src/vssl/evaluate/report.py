@@ -13,7 +13,7 @@ from vssl.evaluate import charts, confusion, literature, render, summary, words
 from vssl.evaluate.protocol import HARD, INFO, SOFT
 from vssl.evaluate.result import BASELINE, TRAINED
 from vssl.evaluate.rows import Group, Row
-from vssl.evaluate.stats import BEATS, BELOW, FEW, MIN_VIDEOS, UNRESOLVED
+from vssl.evaluate.stats import BEATS, BELOW, FEW, MIN_GROUPS, MIN_VIDEOS, UNRESOLVED
 
 
 def page(groups: list[Group], runs: list[Path], *, lost: Sequence[str] = (), galleries: Sequence[Any] = ()) -> str:
@@ -58,6 +58,7 @@ def _group(index: int, group: Group) -> dict[str, Any]:
         "columns": columns,
         "numeric": words.numeric(group),
         "rows": [{"kind": row.kind, "cells": words.cells(group, row)[:-1], "flags": row.flags} for row in group.rows],
+        "control": "the same network from scratch" if words.from_scratch(group.record) else "random initialisations",
         "findings": [_finding(row) for row in trained],
         "notes": group.notes,
         "pairs": _pairs(group),
@@ -125,13 +126,16 @@ def _finding(row: Row) -> dict[str, str]:
         }
     if found is None:
         return {"who": who, "verdict": "no control", "text": "nothing to compare with: no random control was scored."}
-    numbers = f"{found.difference:+.1f} points against its random initialisations, 95 % interval {found.low:+.1f} to"
+    scratch = words.from_scratch(row.first.protocol)
+    control = "the same network trained from scratch" if scratch else "its random initialisations"
+    numbers = f"{found.difference:+.1f} points against {control}, 95 % interval {found.low:+.1f} to"
     numbers += f" {found.high:+.1f}, {found.num_videos} videos from {found.num_groups} groups"
     meaning = {
         BEATS: "The interval lies above 0: pretraining helped on this label.",
-        BELOW: "The interval lies below 0: on this label the pretrained network is worse than as initialised.",
+        BELOW: "The interval lies below 0: on this label the pretrained network is worse than "
+        f"{'trained from scratch' if scratch else 'as initialised'}.",
         UNRESOLVED: "The interval contains 0: no difference is shown, in either direction.",
-        FEW: f"Fewer than {MIN_VIDEOS} test videos: too few to say anything, whatever the interval.",
+        FEW: f"Fewer than {MIN_VIDEOS} test videos or {MIN_GROUPS} groups: too few to say anything.",
     }[found.verdict]
     return {"who": who, "verdict": found.verdict, "text": f"{numbers}. {meaning}"}
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -155,6 +155,27 @@ def find(folder: Path, key: str) -> Result | None:
     """The result with this key, if the folder has it."""
     paths = sorted(folder.glob(f"*-{key}.json"))
     return read(paths[0]) if paths else None
+
+
+def absent(results: Iterable[Result]) -> list[str]:
+    """Per run whose frozen teacher is no row beside it, a line: evaluation leaves out a control without its file."""
+    places: dict[tuple[Any, ...], list[Result]] = {}
+    for result in results:
+        places.setdefault((result.manifest, result.label, result.split, result.fingerprint), []).append(result)
+    found: dict[tuple[str, str], list[str]] = {}
+    for place in places.values():
+        beside = [result.name for result in place if result.kind == BASELINE]
+        for result in place if beside else ():  # protocols that train have no baselines
+            rest = frozen = result.pretraining.get("frozen", "")
+            for name in beside:
+                rest = rest.replace(name, "")
+            if rest.strip(", "):
+                found.setdefault((result.run, frozen), []).append(f"{result.dataset} {result.protocol['name']}")
+    return [
+        f"{run}: {frozen}, which it learnt from, does not stand beside it ({', '.join(dict.fromkeys(where))}): "
+        "its weights file was not found. Put it back and evaluate again."
+        for (run, frozen), where in found.items()
+    ]
 
 
 def of_run(run: Path) -> list[Result]:

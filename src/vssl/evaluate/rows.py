@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from vssl.evaluate import stats
-from vssl.evaluate.protocol import HARD, METRICS
+from vssl.evaluate.protocol import HARD, METRICS, SOFT
 from vssl.evaluate.result import Result
 from vssl.evaluate.stats import Comparison, Interval, Scores
 
@@ -75,10 +75,20 @@ class Row:
         found = [min(results, key=lambda r: r.num_scored) for results in self.results.values()]
         return sum(r.num_scored for r in found), sum(r.num_listed for r in found)
 
+    def unread_gallery(self) -> tuple[int, int]:
+        """Train videos that could not be read and all listed, over all splits; the most that any result lacks."""
+        found = [min(results, key=lambda r: r.num_gallery) for results in self.results.values()]
+        return sum(r.num_gallery_listed - r.num_gallery for r in found), sum(r.num_gallery_listed for r in found)
+
 
 def identity(result: Result) -> str:
     """The network behind a result without its weights: spec and input."""
     return json.dumps([result.backbone["spec"], result.card], sort_keys=True)
+
+
+def recipe(result: Result) -> str:
+    """The soft fields of its protocol: scores that differ in them are ranked together, and are not one score."""
+    return json.dumps(result.protocol[SOFT], sort_keys=True)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 NUM_RESAMPLES = 10_000
-MIN_VIDEOS = 200
+MIN_VIDEOS, MIN_GROUPS = 200, 20
 LEVEL = 95.0
 BEATS, BELOW, UNRESOLVED, FEW = "beats", "below", "not resolved", "too few videos"
 _CELLS = 4_000_000
@@ -66,7 +66,7 @@ def compare(ours: list[Scores], theirs: list[list[Scores]], *, seed: int = 0) ->
     """Ours minus the mean of theirs, on the videos that all have; paired, so what is hard for both cancels.
 
     `ours` is a list over splits; `theirs` holds one such list per control, over the same splits. "beats": at least 200
-    videos and a 95 % interval above 0.
+    videos of at least 20 source groups and a 95 % interval above 0.
     """
     (found,) = compare_all([(ours, theirs)], seed=seed)
     return found
@@ -92,7 +92,7 @@ def _comparison(splits: list[Scores], drawn: Float[np.ndarray, " r"] | None) -> 
     videos = np.unique(np.concatenate([split.ids for split in splits]))
     groups = np.unique(np.concatenate([split.groups for split in splits]))
     mean, (low, high) = float(np.mean([100 * split.values.mean() for split in splits])), _ends(drawn)
-    return Comparison(mean, low, high, len(videos), len(groups), verdict(low, high, len(videos)))
+    return Comparison(mean, low, high, len(videos), len(groups), verdict(low, high, len(videos), len(groups)))
 
 
 def _ends(drawn: Float[np.ndarray, " r"]) -> tuple[float, float]:
@@ -105,9 +105,9 @@ def over_runs(values: list[float]) -> Runs:
     return Runs(float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
 
 
-def verdict(low: float, high: float, num_videos: int) -> str:
+def verdict(low: float, high: float, num_videos: int, num_groups: int) -> str:
     """What may be said about a difference with this interval."""
-    if num_videos < MIN_VIDEOS:
+    if num_videos < MIN_VIDEOS or num_groups < MIN_GROUPS:
         return FEW
     if low > 0:
         return BEATS

@@ -57,19 +57,20 @@ def build(groups: list[Group]) -> list[Summary]:
 
 
 def _summary(groups: list[Group]) -> Summary:
-    protocols = {g.key.fingerprint: g for g in groups}
+    protocols = {g.key.fingerprint: g for g in reversed(groups)}
     order = sorted(protocols, key=lambda f: (_place(protocols[f]), protocols[f].record["name"], f))
     found: dict[tuple[str, str], Line] = {}
     for group in groups:
         for i, row in enumerate(group.rows):
             labels = words.labels(row)
             line = found.setdefault((row.family, labels), Line(row, labels, [Cell("")] * len(order)))
-            line.cells[order.index(group.key.fingerprint)] = _cell(group, i)
+            head = protocols[group.key.fingerprint]
+            line.cells[order.index(group.key.fingerprint)] = _cell(group, i, head=_splits(head), many=line.row.many)
     names = [protocols[f].record["name"] for f in order]
     heads = [f"{name} ({f})" if names.count(name) > 1 else name for name, f in zip(names, order, strict=True)]
     columns = [f"{head} {words.heading(protocols[f].metrics[0])}" for head, f in zip(heads, order, strict=True)]
     key = groups[0].key
-    splits = [", ".join(map(str, protocols[f].ranked_on or protocols[f].splits)) for f in order]
+    splits = [", ".join(map(str, _splits(protocols[f]))) for f in order]
     lines = sorted(found.values(), key=lambda line: _KINDS.index(line.row.kind))
     return Summary(key.dataset, key.label, key.manifest, columns, order, splits, lines)
 
@@ -79,14 +80,20 @@ def _place(group: Group) -> int:
     return _TASKS.index(task) if task in _TASKS else len(_TASKS)
 
 
-def _cell(group: Group, place: int) -> Cell:
+def _splits(group: Group) -> list[int]:
+    return group.ranked_on or group.splits
+
+
+def _cell(group: Group, place: int, *, head: list[int], many: str) -> Cell:
+    """A score; says so where it is over other splits than the column's, or other runs than the line's."""
     row = group.rows[place]
     shared = [split for split in group.ranked_on if split in row.clean]
     splits = shared or row.clean
     if not splits:
         return Cell("LEAKED")
     value = float(np.mean([np.mean(row.values[split]) for split in splits]))
-    own = "" if splits == (group.ranked_on or group.splits) else f" (s{','.join(map(str, splits))})"
+    own = "" if splits == head else f" (s{','.join(map(str, splits))})"
+    own += "" if row.many == many else f" ({row.many or 'one run'})"
     return Cell(f"{value:.1f}{own}", _best(group, place))
 
 

@@ -9,7 +9,7 @@ from vssl.evaluate import families, stats, words
 from vssl.evaluate.families import Origin
 from vssl.evaluate.protocol import SOFT, fields_that_differ
 from vssl.evaluate.result import BASELINE, RANDOM, TRAINED, Result
-from vssl.evaluate.rows import Group, GroupKey, Row, identity
+from vssl.evaluate.rows import Group, GroupKey, Row, identity, recipe
 from vssl.evaluate.stats import Comparison
 
 LEAKED, INCOMPLETE, UNKNOWN = "LEAKED", "incomplete", "pretraining data unknown"
@@ -56,12 +56,18 @@ def _has_trained(control: Result, trained: list[Result]) -> bool:
 
 
 def _group(key: GroupKey, trained: list[Result], controls: list[Result], origins: Mapping[str, Origin]) -> Group:
-    rows = families.merge(_rows(trained, lambda r: (r.run, r.checkpoint["sha"])), origins)
-    random = _rows([r for r in controls if r.kind == RANDOM], identity)
+    rows = families.merge(_rows(trained, lambda r: (r.run, r.checkpoint["sha"], recipe(r))), origins)
+    random = _rows([r for r in controls if r.kind == RANDOM], lambda r: (identity(r), recipe(r)))
     baselines = _rows([r for r in controls if r.kind == BASELINE], lambda r: (r.name, identity(r)))
-    first = (trained or controls)[0]
     splits = sorted({split for row in [*rows, *random, *baselines] for split in row.results})
-    group = Group(key, first.protocol, [], splits)
+    # the protocol as published, where it is there: its name is the shortest
+    record = min((r.protocol for r in trained or controls), key=_plainness)
+    group = Group(key, record, [], splits)
+    random.sort(key=lambda row: _plainness(row.first.protocol))
+    for row in [*rows, *random]:
+        if row.first.protocol["name"] != record["name"]:
+            row.flags.append(row.first.protocol["name"])
+            row.family += f" {recipe(row.first)}"
     for row in [*rows, *random, *baselines]:
         if row.clean:
             row.mean = stats.interval(row.scores(row.clean))
@@ -75,11 +81,15 @@ def _group(key: GroupKey, trained: list[Result], controls: list[Result], origins
     return group
 
 
+def _plainness(record: Mapping[str, Any]) -> tuple[int, str]:
+    return len(record["name"]), record["name"]
+
+
 def _rows(results: list[Result], identity_of: Any) -> list[Row]:
     """One row per identity; seeds of one random network share a row, copies of one measurement are dropped."""
     rows: dict[Any, Row] = {}
     for result in sorted(results, key=lambda r: (r.name, r.run, r.split, r.key)):
-        name = "random init" if result.kind == RANDOM else result.name
+        name = result.name if result.kind != RANDOM else words.control(result.protocol)
         run = result.run if result.kind == TRAINED else ""
         row = rows.setdefault(identity_of(result), Row(result.kind, name, run, {}))
         row.family = f"{name} {run} {identity(result)}"
@@ -87,15 +97,18 @@ def _rows(results: list[Result], identity_of: Any) -> list[Row]:
         if result.key not in [r.key for r in found]:
             found.append(result)
     runs = [row.run for row in rows.values()]
-    for row in rows.values():
-        if row.kind == TRAINED and runs.count(row.run) > 1:
-            row.run += f" step {row.first.checkpoint['step']}"
+    several = {row.run for row in rows.values() if row.kind == TRAINED and runs.count(row.run) > 1}
+    for run in several:
+        own = [row for row in rows.values() if row.run == run]
+        if len({row.first.checkpoint["sha"] for row in own}) > 1:
+            for row in own:
+                row.run += f" step {row.first.checkpoint['step']}"
     return list(rows.values())
 
 
 def _versus(row: Row, random: list[Row]) -> Comparison | None:
     for control in random:
-        if identity(control.first) == identity(row.first):
+        if (identity(control.first), recipe(control.first)) == (identity(row.first), recipe(row.first)):
             splits = [split for split in row.clean if split in control.results]
             if splits:
                 theirs = [control.results[split] for split in splits]
@@ -115,8 +128,11 @@ def _flag(group: Group, rows: list[Row]) -> None:
             row.flags.append(f"{LEAKED} (split {', '.join(map(str, leaked))})")
         if scored < listed:
             row.flags.append(f"not read: {listed - scored}")
+        lacks, gallery = row.unread_gallery()
+        if lacks:
+            row.flags.append(f"train videos not read: {lacks}")
         same = all(missing == every[row.run] for missing in every.values())
-        if listed - scored > SKIPPED_SHARE * listed and not same:
+        if (listed - scored > SKIPPED_SHARE * listed or lacks > SKIPPED_SHARE * gallery) and not same:
             row.flags.append(INCOMPLETE)
         if not row.first.pretraining.get("data"):
             row.flags.append(UNKNOWN)
@@ -132,7 +148,7 @@ def _rank(group: Group, rows: list[Row]) -> None:
     able = [row for row in rows if row.clean and INCOMPLETE not in row.flags]
     if not group.ranked_on or not able:
         return
-    top1 = {id(row): float(np.mean([row.values[split][0] for split in group.ranked_on])) for row in able}
+    top1 = {id(row): float(np.mean([np.mean(row.values[split]) for split in group.ranked_on])) for row in able}
     able.sort(key=lambda row: -top1[id(row)])
     for row in able:
         row.rank = 1 + sum(top1[id(other)] > top1[id(row)] for other in able)

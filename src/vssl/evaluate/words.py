@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vssl.evaluate.protocol import HARD
 from vssl.evaluate.result import BASELINE, RANDOM, TRAINED
 from vssl.evaluate.rows import Group, Row
 from vssl.evaluate.stats import BEATS, BELOW, UNRESOLVED, Comparison
 
-NUMERIC = ("#", "mean", "95 %", "n of N", "minus random")
+NUMERIC = ("#", "mean", "95 %", "n of N", "minus random", "minus scratch")
 """Columns of figures, besides the scores."""
 
 
@@ -105,7 +106,7 @@ def counts(row: Row) -> str:
 
 
 def versus(row: Row) -> str:
-    """Difference to the random mean with its interval."""
+    """Difference to the mean of the control with its interval."""
     if row.versus is None:
         return "-"
     return f"{row.versus.difference:+.1f} [{row.versus.low:+.1f}, {row.versus.high:+.1f}]"
@@ -133,6 +134,16 @@ def name(row: Row) -> str:
     if row.kind == RANDOM:
         return f"{row.name} x{max(len(found) for found in row.results.values())}"
     return f"{row.name}, {row.many}" if row.many else row.name
+
+
+def from_scratch(record: Mapping[str, Any]) -> bool:
+    """Whether a protocol trains the whole network, its control's too: that one is no random network any more."""
+    return record[HARD]["task"] == "finetune"
+
+
+def control(record: Mapping[str, Any]) -> str:
+    """What the network without pretraining is called under a protocol."""
+    return "from scratch" if from_scratch(record) else "random init"
 
 
 def who(row: Row) -> str:
@@ -163,7 +174,8 @@ def columns(group: Group) -> list[str]:
     """Headings of `cells`."""
     splits, others = of_splits(group), map(heading, group.metrics[1:])
     several = ["mean"] if len(splits) > 1 else []
-    end = ["95 %", *others, "n of N", "minus random", "verdict", "flags"]
+    minus = "minus scratch" if from_scratch(group.record) else "minus random"
+    end = ["95 %", *others, "n of N", minus, "verdict", "flags"]
     return ["#", "method", "run", "backbone", "input", "pretraining", *splits, *several, *end]
 
 

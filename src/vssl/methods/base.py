@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from vssl.backbones.base import Backbone
 from vssl.distributed import rank
 from vssl.ema import Ema
+from vssl.errors import UserError
 from vssl.optim import Optim
 from vssl.scheduled import ScheduledModule
 from vssl.seeds import seed_of
@@ -45,9 +46,15 @@ class Method(ScheduledModule, ABC):
         super().__init__(optim)
         self.backbone = backbone
         self.phases: list[dict[str, Any]] = []
-        """Runs before this one, first to last, whose backbone this one started from (`vssl.initialise`)."""
-        self.initial_weights: str | None = getattr(backbone, "weights", None)
-        """File that the backbone was filled from, if any: nobody knows what labels made it."""
+        """What this run's backbone started from, first to last: runs (`vssl.initialise`), or a file of weights."""
+        if weights := getattr(backbone, "weights", None):
+            self.begins_with(weights)
+
+    def begins_with(self, weights: str) -> None:
+        """The backbone was filled from a file: what it saw, and with which labels, is not known."""
+        budget = {"labels_used": f"{UNKNOWN} ({Path(weights).name})"}
+        record = {"method": "weights", "step": 0, "epoch": 0, "sha": "", "file": weights}
+        self.phases = [{**record, "budget": budget, "seen": None}]
 
     @abstractmethod
     def step(self, batch: Batch) -> StepOutput:
@@ -125,16 +132,25 @@ class Method(ScheduledModule, ABC):
         }
 
     def _labels_used(self) -> str:
-        """Labels anywhere behind this run: of co-training's images, its frozen networks, the weights it began with."""
+        """Labels that this run uses: of co-training's images, of its frozen networks."""
         images = self.data.seen.get("num_images", 0)
         used = [f"{images} labelled images"] if images else []
         used += [str(spec["init_args"].get("labels_used", UNKNOWN)) for spec in self.frozen().values()]
-        used += [f"{UNKNOWN} ({Path(self.initial_weights).name})"] if self.initial_weights else []
         return together(used)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A resumed run knows where it had started from."""
-        self.phases = checkpoint["vssl"].get("phases", [])
+        """A resumed run knows where it had started from, and sees what it saw.
+
+        Raises:
+            UserError: The videos or images are others: the record of what was seen would no longer be true.
+        """
+        ours = checkpoint["vssl"]
+        self.phases = ours.get("phases", [])
+        saw, sees = ours.get("seen") or {}, self.data.seen
+        for name in ("dataset", "split", "subset", "manifest", "rows", "images"):
+            if saw.get(name) != sees.get(name):
+                rule = f"the checkpoint was trained on another {name} ({saw.get(name)}, here {sees.get(name)})"
+                raise UserError("--ckpt_path", rule, "Continue with its own data, or start a new run with --init_from.")
 
 
 def view_for(backbone: Backbone, *augment: Augment) -> View:

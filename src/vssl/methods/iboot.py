@@ -113,7 +113,8 @@ class IBoot(Method):
         self.recipe = _recipe(backbone, target, views, augment, targets)
         if init == "inflate":
             inflate(backbone, init_weights or target.weights)
-            self.initial_weights = init_weights  # None: the target's, whose labels count already
+            if init_weights:  # the target's own labels count already
+                self.begins_with(init_weights)
         self.target, self.targets, self.views = target, targets, views
         self.head = _head(head, backbone.dim, hidden, target.dim)
         self.centre = None if targets.centring == "none" else Centre(target.dim, targets.centring, targets.momentum)

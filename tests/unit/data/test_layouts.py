@@ -94,11 +94,46 @@ def test_hmdb51(tmp_path):
     }
     found = hmdb51(touch(tmp_path / "v", *HMDB_NAMES), write(tmp_path / "lists", **lists), "hmdb51")
     assert found.columns["path"] == sorted(HMDB_NAMES)
-    assert found.columns["group"] == [HMDB_NAMES[path] for path in sorted(HMDB_NAMES)]
+    assert found.columns["group"] == [f"{path.split('/')[0]}/{HMDB_NAMES[path]}" for path in sorted(HMDB_NAMES)]
     assert found.columns["label"] == ["brush_hair", "cartwheel", "sword"]
     assert found.columns["split1"] == ["train", "test", "unused"]
     assert found.columns["split3"] == ["unused", "train", "test"]
     assert not found.missing
+
+
+def test_a_film_in_two_hmdb51_classes_is_two_groups(tmp_path):
+    codes = "f_cm_np1_fr_med"
+    clips = {
+        f"run/F_run_{codes}_0.avi": 1,
+        f"run/F_run_{codes}_1.avi": 1,
+        f"sit/F_sit_{codes}_0.avi": 2,
+        "sit/x.avi": 0,
+    }
+    lists = {
+        f"{label}_test_split{n}": "".join(f"{p.split('/')[1]} {c}\n" for p, c in clips.items() if p.startswith(label))
+        for label in ("run", "sit")
+        for n in (1, 2, 3)
+    }
+    found = hmdb51(touch(tmp_path / "v", *clips), write(tmp_path / "lists", **lists), "hmdb51")
+    assert found.columns["group"] == ["run/F", "run/F", "sit/F", ""]
+    assert found.columns["split1"] == ["train", "train", "test", "unused"]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("split", "films", "videos"), [("split1", 133, 457), ("split2", 149, 527), ("split3", 144, 529)]
+)
+def test_official_hmdb51_splits_share_films_across_classes_and_no_group(split, films, videos, real_data, tmp_path):
+    lists = real_data / "splits" / "testTrainMulti_7030_splits"
+    names = hmdb51(touch(tmp_path / "none", "x/y.avi"), lists, "hmdb51").missing
+    columns = hmdb51(touch(tmp_path / "all", *names), lists, "hmdb51").columns
+    pairs = list(zip(columns["group"], columns[split], strict=True))
+    assert all(group for group, _ in pairs)
+    train, test = ([group for group, subset in pairs if subset == side] for side in ("train", "test"))
+    assert not set(train) & set(test)
+    film = {group: group.split("/", 1)[1] for group, _ in pairs}  # what the docs say of films
+    both = {film[group] for group in train} & {film[group] for group in test}
+    assert (len(both), sum(film[group] in both for group in test)) == (films, videos)
 
 
 @pytest.mark.real

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
 
 from vssl.evaluate import render, summary, words
 from vssl.evaluate.families import Origin, origin
+from vssl.evaluate.protocol import load
 from vssl.evaluate.table import build
 
 CONFIG = {
@@ -125,3 +128,61 @@ def test_runs_of_different_length_are_flagged(seeds):
     assert "runs of different length" in group.rows[0].flags
     (group,) = build(runs, origins)
     assert "runs of different length" not in group.rows[0].flags
+
+
+def test_a_row_of_several_runs_is_ranked_by_their_mean(make_result):
+    lucky = [make_result(right, seed=i, run=f"a-{i}", sha=f"a{i}" * 32) for i, right in enumerate((0.9, 0.4, 0.4))]
+    steady = [make_result(0.7, seed=i + 5, run=f"b-{i}", sha=f"b{i}" * 32, name="VITO") for i in range(3)]
+    origins = {f"{name}-{i}": Origin(i, name) for name in "ab" for i in range(3)}
+    (group,) = build([*lucky, *steady], origins)
+    assert [(row.name, row.rank) for row in group.rows] == [("VITO", 1), ("VSPP", 2)]
+    assert group.pairs[0, 1].difference > 0
+
+
+def test_runs_on_different_data_are_no_seeds_of_each_other(seeds):
+    runs, origins = seeds
+    record = runs[0].pretraining
+    other = record | {"data": record["data"] | {"manifest": "another"}}
+    (group,) = build([replace(runs[0], pretraining=other), *runs[1:]], origins)
+    assert sorted(row.many for row in group.rows) == ["", "mean of 2 seeds"]
+
+
+def test_runs_that_are_not_alike_are_flagged(seeds, make_result):
+    runs, origins = seeds
+    longer = replace(runs[0], checkpoint=runs[0].checkpoint | {"step": 901})
+    (group,) = build([longer, *runs[1:]], origins)
+    assert group.rows[0].flags[0] == "runs of different length"
+    more = make_result(0.5, split=2, run="vspp-0", sha="0" * 64)
+    (group,) = build([*runs, more], origins)
+    assert group.rows[0].flags[0] == "not every run on every split"
+
+
+def test_a_copied_run_is_not_another_run(seeds):
+    runs, origins = seeds
+    copy = replace(runs[0], run="copy")
+    (group,) = build([runs[0], copy], origins | {"copy": origins["vspp-0"]})
+    (row,) = group.rows
+    assert (row.many, row.flags[0]) == ("", "also in vspp-0")
+    assert row.run == "copy"
+
+
+def test_cells_say_whose_mean_they_are(seeds, make_result):
+    """The line is of three seeds; under the other protocol one of them was scored."""
+    runs, origins = seeds
+    alone = make_result(0.6, run="vspp-0", sha="0" * 64, protocol=load("linear-v1"))
+    (part,) = summary.build(build([*runs, alone], origins))
+    (line,) = part.lines
+    assert line.row.many == "mean of 3 seeds"
+    assert [cell.text.partition(" ")[2] for cell in line.cells] == ["(one run)", ""]
+
+
+def test_cells_say_which_splits_they_are_over(make_result):
+    """One column for two groups, which differ in the labels that pretraining used."""
+    three = [make_result(0.5, split=split) for split in (1, 2, 3)]
+    labels = make_result().pretraining | {"labels_used": "imagenet"}
+    other = make_result(0.8, run="b", sha="b" * 64, pretraining=labels)
+    (part,) = summary.build(build([*three, other]))
+    header, cells = part.splits[0], {line.row.run: line.cells[0].text for line in part.lines}
+    assert header == "1"
+    assert "(s1,2,3)" in cells["vspp-s0"]
+    assert "(" not in cells["b"]

@@ -13,7 +13,7 @@ from vssl.evaluate.literature import REPORTED, SECOND_HAND, UNVERIFIED, parse, r
 PAGE = Path(__file__).parents[3] / "docs" / "literature.md"
 TEXT = resources.files("vssl.evaluate").joinpath("literature.csv").read_text(encoding="utf-8")
 HEAD = TEXT.splitlines()[0]
-GOOD = "1.2,CoCLR,S3D,UCF101,128 x 32,ucf101,finetune,top1,81.4,,split 1,I,read,issue 35,yes,500 epochs,"
+GOOD = "1.2,CoCLR,S3D,UCF101,128 x 32,ucf101,finetune,top1,81.4,,,I,read,TengdaHan/CoCLR issue 35,yes,500 epochs,"
 
 
 def test_every_number_is_there():
@@ -68,9 +68,12 @@ def test_the_schema_takes_a_good_row():
         (("81.4", "814"), "percentage"),
         ((",I,read,", ",X,read,"), "no such table, tag and confidence"),
         ((",I,read,", ",M,read,"), "no such table, tag and confidence"),
-        ((",I,read,issue 35,yes", ",M,high,issue 35,yes"), "verified is yes for what was read"),
-        ((",I,read,issue 35,yes", ",Surv,second-hand,issue 35,yes"), "verified is yes for what was read"),
-        (("issue 35,yes", ",yes"), "source is empty"),
+        ((",I,read,", ",M,high,"), "verified is yes for what was read"),
+        ((",I,read,", ",Surv,second-hand,"), "verified is yes for what was read"),
+        (("TengdaHan/CoCLR issue 35,yes", ",yes"), "source is empty"),
+        (("TengdaHan/CoCLR issue 35", "issues of TengdaHan/CoCLR"), "cannot be found"),
+        (("I,read,TengdaHan/CoCLR issue 35", "R,read,a public repository"), "cannot be found"),
+        (("I,read,TengdaHan/CoCLR issue 35", "P,read,a public page"), "cannot be found"),
         (("500 epochs", ""), "why_not_comparable is empty"),
         (("500 epochs", "500, epochs"), "cells"),
         ((",S3D,", ", S3D,"), "padded"),

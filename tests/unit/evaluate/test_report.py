@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import html5lib
 import pytest
 
-from vssl.evaluate import literature
+from vssl.evaluate import literature, summary, words
 from vssl.evaluate.charts import bars, curve, dots
 from vssl.evaluate.families import Origin
 from vssl.evaluate.gallery import Gallery, Shown
@@ -79,6 +79,32 @@ def test_the_page_is_whole_offline_and_labelled(groups):
     assert "The interval lies above 0" in text
     assert "None: every listed video was scored." in text
     assert "neighbours.temperature" in text
+
+
+def test_the_control_of_finetuning_is_called_from_scratch(make_result, groups):
+    tuned = load("finetune-v1")
+    both = [make_result(0.8, protocol=tuned), make_result(0.4, kind="random", protocol=tuned)]
+    below = make_result(0.1, run="worse", sha="b" * 64, protocol=tuned)
+    (group,) = build([*both, below])
+    assert words.name(group.rows[-1]) == "from scratch x1"
+    assert "minus scratch" in words.columns(group)
+    assert words.numeric(group)[words.columns(group).index("minus scratch")]
+    text = " ".join(" ".join(check(page([group], [])).text).split())
+    assert "points against the same network trained from scratch" in text
+    assert "is worse than trained from scratch" in text
+    assert "open dot: the same network from scratch" in text
+    assert "change per class against the same network from scratch" in text
+    assert "random initialisations" not in text
+    assert text.startswith("vssl: comparison of encoders")
+    assert "Comparison of encoders" in text
+    frozen = " ".join(" ".join(check(page(groups, [])).text).split())
+    assert "against its random initialisations" in frozen
+    assert "minus random" in frozen
+    assert "random init x3" in frozen
+    assert "minus scratch" not in frozen
+    (mixed,) = summary.build([group, groups[-1]])  # a line for each: they are not one control
+    names = [words.who(line.row) for line in mixed.lines if line.row.kind == "random"]
+    assert sorted(names) == ["from scratch x1", "random init x3"]
 
 
 def test_names_are_escaped(make_result):
@@ -166,7 +192,7 @@ def test_a_page_with_every_part_is_valid_and_says_all(everything):
     assert found.open == []
     assert all(found.pictures)
     text = " ".join(" ".join(found.text).split())
-    for words in (
+    for sentence in (
         "VSPP, mean of 3 seeds",
         "difference not resolved",
         "differ in views.clips: 10 / 5",
@@ -178,7 +204,7 @@ def test_a_page_with_every_part_is_valid_and_says_all(everything):
         "same class",
         "Reported elsewhere",
     ):
-        assert words in text, words
+        assert sentence in text, sentence
 
 
 def test_the_validator_finds_mistakes(everything):

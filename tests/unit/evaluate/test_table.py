@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from vssl.evaluate import render, words
+from vssl.evaluate import render, summary, words
 from vssl.evaluate.protocol import load
 from vssl.evaluate.table import build, differences
 
@@ -186,3 +186,39 @@ def test_further_metrics_are_shown_and_the_first_one_ranks(make_result):
     assert [(row.run, row.rank) for row in group.rows] == [("vspp-s0", 1), ("b", 2)]
     assert "vspp-s0" in render.to_csv([group])
     assert render.to_csv([group]).count("R@50") == 3
+
+
+def test_few_groups_are_as_little_as_few_videos(make_result):
+    def verdict(num_groups):
+        made = {"num_groups": num_groups}
+        (group,) = build([make_result(0.9, **made), *random(make_result, **made)])
+        return words.verdict(group.rows[0])
+
+    assert [verdict(num) for num in (1, 19, 20)] == ["too few videos", "too few videos", "beats"]
+
+
+def test_unread_train_videos_are_flagged(make_result):
+    lame = {"num_gallery": 476, "num_gallery_listed": 576}
+    failures = [{"path": "t.avi", "part": "train", "reason": "does not decode"}]
+    (group,) = build([make_result(0.9, run="b", sha="b" * 64, failures=failures, **lame), make_result(0.5)])
+    assert [(row.run, row.rank) for row in group.rows] == [("vspp-s0", 1), ("b", None)]
+    assert group.rows[1].flags[:2] == ["train videos not read: 100", "incomplete"]
+
+
+def test_one_checkpoint_under_two_settings_is_two_rows_each_beside_its_own_control(make_result):
+    """A soft field changes a score: it is never averaged away."""
+    plain, other = load("finetune-v1"), load("finetune-v1").override(optimisation__lr=0.001)
+    results = [make_result(0.9, protocol=plain), make_result(0.4, protocol=other)]
+    results += random(make_result, protocol=plain)
+    results += [make_result(0.2, seed=s, kind="random", protocol=other) for s in range(3)]
+    (group,) = build(results)
+    first, second, *controls = group.rows
+    assert [(row.rank, row.run) for row in (first, second)] == [(1, "vspp-s0"), (2, "vspp-s0")]
+    assert second.flags == ["finetune-v1+lr=0.001"]
+    assert first.flags == []
+    assert first.versus.difference == pytest.approx(first.mean.mean - sum(controls[0].values[1]) / 3)
+    assert second.versus.difference == pytest.approx(second.mean.mean - sum(controls[1].values[1]) / 3)
+    assert [control.flags for control in controls] == [[], ["finetune-v1+lr=0.001"]]
+    assert "Soft fields differ between rows: optimisation.lr." in group.notes
+    (part,) = summary.build([group])
+    assert [line.cells[0].text for line in part.lines[:2]] == [words.mean(row) for row in (first, second)]

@@ -8,12 +8,14 @@ import torch
 
 from support.runs import iboot, image_target, vito
 from vssl.backbones.image import ImageBackbone
+from vssl.evaluate.encoder import pretraining
 from vssl.methods.base import Method, together
+from vssl.methods.vito import VITO
 
 
-def said(method, images=0, phases=()):
-    """`labels_used` of the checkpoint that the method would write."""
-    method.phases = [{"seen": {}, "budget": budget} for budget in phases]
+def written(method, images=0, phases=()):
+    """What the method's checkpoint would say of itself."""
+    method.phases += [{"seen": {}, "budget": budget} for budget in phases]
     seen = {"num_images": images} if images else {}
     checkpoint = {}
     with (
@@ -22,7 +24,11 @@ def said(method, images=0, phases=()):
         mock.patch.object(Method, "global_step", 1),
     ):
         method.on_save_checkpoint(checkpoint)
-    return checkpoint["vssl"]["budget"]["labels_used"]
+    return checkpoint["vssl"]
+
+
+def said(*args, **kwargs):
+    return written(*args, **kwargs)["budget"]["labels_used"]
 
 
 def test_none_and_those_of_images():
@@ -40,13 +46,14 @@ def test_those_of_a_frozen_network(tmp_path, labels, expected):
 
 
 def test_weights_from_a_file_are_not_known(tmp_path):
-    torch.save(ImageBackbone("test_resnet").state_dict(), tmp_path / "net.pth")
-    method = vito()
-    assert method.initial_weights is None
-    backbone = ImageBackbone("test_resnet", weights=str(tmp_path / "net.pth"))
-    assert type(method)(backbone).initial_weights == str(tmp_path / "net.pth")
-    method.initial_weights = "some/net.pth"
-    assert said(method) == "unknown (net.pth)"
+    file = tmp_path / "net.pth"
+    torch.save(ImageBackbone("test_resnet").state_dict(), file)
+    found = written(VITO(ImageBackbone("test_resnet", weights=str(file))))
+    assert found["budget"]["labels_used"] == "unknown (net.pth)"
+    assert found["seen"]["earlier"] == [None]
+    record = pretraining("vssl.methods.vito.VITO", found["seen"], found["budget"])
+    assert record["data"] is None
+    assert "earlier" not in written(VITO(ImageBackbone("test_resnet")))["seen"]
 
 
 def test_those_of_earlier_runs_stay():
