@@ -125,7 +125,8 @@ def stream(
 @contextmanager
 def full_precision() -> Iterator[None]:
     """float32 throughout: on a GPU convolutions are left to TF32 by default. What was set before is set again."""
-    operators: list[Any] = [torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul]
+    cudnn: Any = torch.backends.cudnn  # its stubs lack the operators
+    operators = [cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul]
     before = [each.fp32_precision for each in operators]
     try:
         for each in operators:

@@ -195,6 +195,19 @@ def test_an_unknown_format_is_refused(checkpoint, capsys):
     assert "f.csv: is neither .npz nor .parquet. Try f.npz" in capsys.readouterr().err
 
 
+def test_features_of_a_protocol_that_cannot_be_run_are_refused(checkpoint, capsys):
+    assert main(["features", *command(checkpoint, "--out", "f.npz", "--protocol", "coclr-2020")[1:]]) == 2
+    assert "coclr-2020: cannot be run here: sliding clips" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("passes")
+def test_features_are_of_the_clips_as_they_are(checkpoint, tmp_path, capsys):
+    out = str(tmp_path / "f.npz")
+    assert main(["features", *command(checkpoint, "--out", out, "--protocol", "temporal-v1", "--clips", "1")[1:]]) == 0
+    assert "23 of 24 videos" in capsys.readouterr().out
+    assert len(list((checkpoint / "features").iterdir())) == 1
+
+
 @pytest.mark.usefixtures("passes")
 def test_features_go_where_they_are_asked_to(checkpoint, manifest, tmp_path):
     fresh_groups(manifest)
