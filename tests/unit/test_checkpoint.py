@@ -36,7 +36,7 @@ def test_what_it_says_of_itself(checkpoint):
     info = read(checkpoint)
     assert info.method == "vssl.methods.vito.VITO"
     assert info.step == 2
-    assert info.budget == {"videos_seen": 16, "clips_seen": 48}
+    assert info.budget == {"videos_seen": 16, "clips_seen": 48, "labels_used": "none"}
     assert info.seen["num_videos"] == 24
     assert info.seen["groups"].dtype == torch.int64
     assert len(info.sha) == 64

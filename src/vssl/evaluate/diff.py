@@ -81,8 +81,8 @@ def _record(run: Path) -> tuple[_Record, dict[str, _Record]]:
     found = of_run(home) if (home / FOLDER).is_dir() and any((home / FOLDER).glob("*.json")) else []
     results = [result for result in found if result.kind == TRAINED]
     protocols = {
-        name: _joined(_protocol(result) for result in results if result.protocol["name"] == name)
-        for name in sorted({result.protocol["name"] for result in results})
+        name: _joined(_protocol(result) for result in results if _unstamped(result) == name)
+        for name in sorted(set(map(_unstamped, results)))
     }
     return _joined(fitted) | _joined(map(_scored, results)), protocols
 
@@ -127,7 +127,12 @@ def _scored(result: Result) -> _Record:
 
 def _protocol(result: Result) -> _Record:
     fields = result.protocol[HARD] | result.protocol[SOFT]
-    return {("protocol", f"{result.protocol['name']}: {field}"): value for field, value in fields.items()}
+    return {("protocol", f"{_unstamped(result)}: {field}"): value for field, value in fields.items()}
+
+
+def _unstamped(result: Result) -> str:
+    """Name of the protocol; what follows in brackets is a field, too."""
+    return result.protocol["name"].partition(" (")[0]
 
 
 def _environment(found: Mapping[str, Any], prefix: str) -> _Record:
