@@ -50,6 +50,7 @@ def test_fit_leaves_a_complete_record_that_reruns_to_the_same_weights(name, toy_
     assert "vssl fit" in (run / "layers" / "command.txt").read_text()
     environment = json.loads((run / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert (environment["threads"], environment["gpu"]) == (1, None)  # support/cli.py sets it
     data = json.loads((run / "data.json").read_text())
     assert data["num_videos"] == 24
     assert len(data["group_hashes"]) == 24

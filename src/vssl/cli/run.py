@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from vssl.errors import UserError
+from vssl.evaluate.encoder import arithmetic
 from vssl.methods.base import Method
 
 _ENV = "VSSL_RUN_DIR"
@@ -142,6 +143,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        **arithmetic(),
         "packages": versions,
         "git": {"working_directory": _git_state(Path.cwd()), "vssl": _git_state(Path(__file__).parent)},
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -98,7 +98,14 @@ def environment(**more: Any) -> dict[str, Any]:
     """Versions of what a score may depend on."""
     found = {name: _version(name) for name in _PACKAGES}
     system = {"python": platform.python_version(), "machine": platform.machine(), "torch": torch.__version__}
-    return system | found | more
+    return system | arithmetic() | found | more
+
+
+def arithmetic() -> dict[str, Any]:
+    """What decides how sums are rounded, the libraries' versions aside; a run of many steps may end elsewhere."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    return {"threads": torch.get_num_threads(), "gpu": gpu, "cuda": torch.version.cuda, "deterministic": deterministic}
 
 
 def _hash(backbone: Backbone) -> str:

@@ -148,6 +148,7 @@ def test_unknown_columns_and_splits_are_refused(tmp_path, manifest, passes):
 def test_environment_names_versions():
     found = environment(reader="pyav")
     assert found["torch"] == torch.__version__
+    assert found["threads"] == torch.get_num_threads()
     assert found["reader"] == "pyav"
 
 
