@@ -1,10 +1,16 @@
 """What crosses ranks, in plain sight: a loss never calls a collective, its caller does."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from vssl.errors import UserError
+
+T = TypeVar("T")
 
 
 def is_active() -> bool:
@@ -26,6 +32,34 @@ def barrier() -> None:
     """Wait until every process is here."""
     if is_active():
         dist.barrier()
+
+
+def from_first(value: T) -> T:
+    """The first process's value, on all: what each would find for itself may have changed in between."""
+    if not is_active():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+@contextmanager
+def shared_mistakes() -> Iterator[None]:
+    """What one process is told of is raised on all, so that none waits for it; leaving it, all are here.
+
+    Raises:
+        UserError: the first process's that has one.
+    """
+    own = None
+    try:
+        yield
+    except UserError as error:
+        own = error
+    every = [own] * world_size()
+    if is_active():
+        dist.all_gather_object(every, own)
+    for error in filter(None, every):
+        raise error
 
 
 def gather(x: Tensor) -> tuple[Tensor, int]:

@@ -66,7 +66,7 @@ def init_from(method: Method, path: str | Path) -> Inventory:
 
 def _phase(info: CheckpointInfo) -> dict[str, Any]:
     seen = None if info.seen is None else {name: value for name, value in info.seen.items() if name != "earlier"}
-    record = {name: getattr(info, name) for name in ("method", "step", "epoch", "sha", "budget")}
+    record = {name: getattr(info, name) for name in ("method", "step", "epoch", "sha", "budget", "frozen")}
     return {**record, "file": str(info.path), "seen": seen}
 
 

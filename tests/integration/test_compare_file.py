@@ -77,6 +77,10 @@ def test_the_words_of_an_evaluation(fake):
     assert compare(seeds=[0], evaluate={"config": ["ddp.yaml"], "device": "cpu", "workers": 2}) == 0
     words = " ".join(fake.calls[1])
     assert "-c ddp.yaml" in words
+    fake.calls.clear()
+    Path("ddp.yaml").write_text("trainer: {devices: 2}\n")  # batch norms may see another share: asked anew
+    assert compare(seeds=[0], evaluate={"config": ["ddp.yaml"], "device": "cpu", "workers": 2}) == 0
+    assert [call[0] for call in fake.calls] == ["evaluate"]
     assert "--device cpu" in words
     assert "--workers 2" in words
 
@@ -282,6 +286,7 @@ MISTAKES = [
     ({"methods": {"a": {}}}, "methods.a: names neither a run nor a config"),
     ({"methods": {"a": {"run": "gone"}}}, "gone: no such run or checkpoint"),
     ({"evaluate": {"config": ["gone.yaml"]}}, "gone.yaml: no such file"),
+    ({"evaluate": {"config": ["vspp.yaml"]}}, "vspp.yaml: holds model, and evaluate.config takes a trainer section"),
     ({"methods": {"a": {"config": ["gone.yaml"], "pretrain": {"dataset": "motion"}}}}, "gone.yaml: no such file"),
     ({"methods": {"a": {"config": ["vspp.yaml"], "pretrain": {"dataset": "x"}}}}, "must be one of motion"),
     (

@@ -10,7 +10,8 @@ import vssl.methods.critics
 import vssl.methods.vivi
 from support.ranks import run_ranks
 from support.runs import random_shots, vivi, vivi_ex2, vivi_rot, vivi_soft, without_batch_statistics
-from vssl.distributed import gather, gather_with_gradient
+from vssl.distributed import from_first, gather, gather_with_gradient, shared_mistakes
+from vssl.errors import UserError
 from vssl.losses import semihard_triplet, shot_prediction
 
 ROWS, LABELS = 8, torch.arange(4).repeat_interleave(2)
@@ -113,3 +114,30 @@ def test_alone_it_is_the_identity():
     gathered, offset = gather_with_gradient(x)
     assert gathered is x
     assert offset == 0
+
+
+def _mistaken(rank, _):
+    torch.distributed.init_process_group("gloo")
+    told = ""
+    try:
+        with shared_mistakes():
+            if rank == 1:
+                raise UserError("split 9", "there is none")
+    except UserError as error:
+        told = str(error)
+    agreed = from_first([rank])
+    with shared_mistakes():
+        pass
+    torch.distributed.destroy_process_group()
+    return told, agreed
+
+
+@pytest.mark.slow
+def test_a_mistake_that_one_process_meets_is_told_on_all():
+    assert run_ranks(_mistaken) == [("split 9: there is none.", [0])] * 2
+
+
+def test_alone_a_mistake_is_raised_as_it_is():
+    with pytest.raises(UserError, match="split 9"), shared_mistakes():
+        raise UserError("split 9", "there is none")
+    assert from_first(3) == 3

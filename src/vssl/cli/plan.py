@@ -130,6 +130,8 @@ def _reason(error: Exception) -> str:
 
 
 def _check(path: Path, plan: Comparison) -> None:
+    from omegaconf import OmegaConf
+
     from vssl.evaluate import protocol
 
     for name in ("out", "methods", "datasets", "protocols"):
@@ -140,6 +142,9 @@ def _check(path: Path, plan: Comparison) -> None:
     for file in plan.evaluate.config:
         if not Path(file).is_file():
             raise UserError(file, "no such file", f"{path}: evaluate.config names it")
+        if other := set(OmegaConf.load(file)) - {"trainer"}:
+            rule = f"holds {', '.join(sorted(map(str, other)))}, and evaluate.config takes a trainer section alone"
+            raise UserError(file, rule, "The rest stands in this file.")
     for name, data in plan.datasets.items():
         if not Path(data.manifest).is_file():
             raise UserError(data.manifest or f"{path}: datasets.{name}.manifest", "no such manifest", _INDEX)

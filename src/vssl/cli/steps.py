@@ -161,6 +161,7 @@ class _Worker:
             raise UserError(file, "no such checkpoint", "Fit the run, or name another")
         state = file.stat()
         asked = {"protocols": self.plan.protocols, "splits": member.splits[dataset], "labels": data.labels}
+        asked["config"] = [Path(file).read_text(encoding="utf-8") for file in self.plan.evaluate.config]
         return asked | {"manifest": content_hash(data.manifest), "checkpoint": [state.st_size, state.st_mtime_ns]}
 
     def _words(self, member: Member, dataset: str, splits: list[int]) -> list[str]:

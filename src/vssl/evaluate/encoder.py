@@ -85,11 +85,13 @@ class Encoder:
 
 def pretraining(method: str, seen: Mapping[str, Any] | None, budget: Mapping[str, Any]) -> dict[str, Any]:
     """The pretraining record of a result: plain values, no hashes of single videos."""
-    data, phases = None, [seen, *(seen or {}).get("earlier", ())]
-    if all(phase is not None for phase in phases):
+    data, earlier = None, (seen or {}).get("earlier", ())
+    if seen is not None:
         fields = ("dataset", "manifest", "split", "subset", "rows", "num_videos")
-        data, *earlier = ({name: phase[name] for name in fields} for phase in phases)
-        data |= {"earlier": earlier} if earlier else {}
+        known = [phase for phase in earlier if phase is not None]
+        data, *before = ({name: phase[name] for name in fields} for phase in (seen, *known))
+        data |= {"earlier": before} if before else {}
+        data |= {"unknown": True} if len(known) < len(earlier) else {}  # weights from elsewhere
     plain = {name: value for name, value in budget.items() if isinstance(value, (str, int, float, bool, type(None)))}
     return {"labels_used": "none"} | plain | {"method": method, "data": data}
 

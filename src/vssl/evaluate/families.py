@@ -76,6 +76,7 @@ def _without_copies(rows: list[Row]) -> list[Row]:
         kept = first.setdefault(row.first.checkpoint["sha"], row)
         if kept is not row:
             kept.flags.append(f"also in {row.run}")
+            kept.results |= {split: found for split, found in row.results.items() if split not in kept.results}
     return list(first.values())
 
 

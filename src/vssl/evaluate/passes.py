@@ -9,7 +9,7 @@ from rich.console import Console
 
 from vssl.data.dataset import evaluation_loader
 from vssl.data.manifest import Manifest
-from vssl.distributed import barrier, rank, world_size
+from vssl.distributed import barrier, from_first, rank, shared_mistakes, world_size
 from vssl.errors import UserError
 from vssl.evaluate import controls
 from vssl.evaluate.cache import Cache
@@ -78,20 +78,27 @@ def fill(needs: list[Need], cache: Cache, *, manifest: Manifest, settings: Setti
     if world_size() > 1 and any(need.encoder.features is None for need in needs):
         raise UserError("--no-cache", f"{world_size()} processes hand features over on disk", "Name --cache DIR")
     plan = _plan(needs, cache, manifest=manifest, settings=settings)
-    lacking = [_lacking(found, cache) for found in plan.values()]
-    barrier()  # every process has seen the same cache
-    for found, missing in zip(plan.values(), lacking, strict=True):
-        columns = {name: found.columns[name] for name in missing}
-        if not columns:
-            continue
-        rows = np.unique(np.concatenate(list(missing.values())))[rank() :: world_size()]
-        _calibrate(found, set(columns), manifest=manifest, settings=settings)
-        loader = _loader(manifest, rows, found.recipe, settings=settings, batch_size=settings.batch_size)
-        parts = stream(columns, loader=loader, num_videos=len(rows), device=settings.device, console=settings.console)
-        for part in parts:
-            for name, features in part.items():
-                cache.add(name, features)
-    barrier()
+    # one look for all: another command may fill the same cache, and every row must be in some process's share
+    lacking = from_first([_lacking(found, cache) for found in plan.values()] if rank() == 0 else [])
+    barrier()  # nobody forgets anything (`force`) any more
+    with shared_mistakes():
+        for found, missing in zip(plan.values(), lacking, strict=True):
+            if missing:
+                _compute(found, missing, cache, manifest=manifest, settings=settings)
+
+
+def _compute(
+    found: Pass, missing: dict[str, np.ndarray], cache: Cache, *, manifest: Manifest, settings: Settings
+) -> None:
+    """This process's share of a pass."""
+    columns = {name: found.columns[name] for name in missing}
+    rows = np.unique(np.concatenate(list(missing.values())))[rank() :: world_size()]
+    _calibrate(found, set(columns), manifest=manifest, settings=settings)
+    loader = _loader(manifest, rows, found.recipe, settings=settings, batch_size=settings.batch_size)
+    parts = stream(columns, loader=loader, num_videos=len(rows), device=settings.device, console=settings.console)
+    for part in parts:
+        for name, features in part.items():
+            cache.add(name, features)
 
 
 def _lacking(found: Pass, cache: Cache) -> dict[str, np.ndarray]:

@@ -178,7 +178,7 @@ def _group(group: Group) -> dict[str, Any]:
         "notes": group.notes,
         "rows": [_row(group, row) for row in group.rows],
         "pairs": [
-            {"first": group.rows[i].run, "second": group.rows[j].run, **found._asdict()}
+            {"rows": [i, j], "first": group.rows[i].run, "second": group.rows[j].run, **found._asdict()}
             for (i, j), found in group.pairs.items()
         ],
     }

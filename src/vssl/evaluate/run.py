@@ -6,7 +6,7 @@ import numpy as np
 from rich.progress import Progress
 
 from vssl.data.manifest import Manifest
-from vssl.distributed import barrier, rank
+from vssl.distributed import from_first, rank, shared_mistakes, world_size
 from vssl.evaluate.cache import Cache
 from vssl.evaluate.clips import TASKS
 from vssl.evaluate.clips.norms import as_run
@@ -29,7 +29,7 @@ class Job(NamedTuple):
 def evaluate(jobs: list[Job], *, manifest: Manifest, labels: list[str], settings: Settings) -> list[Result]:
     """Score every encoder on its splits and all labels; results that exist are read, the others computed and written.
 
-    Under DDP every process calls it; the first writes, all return the same.
+    Under DDP every process calls it; they share the work out, and all return the same.
 
     Raises:
         UserError: a label column or split is not there, no video can be read, or features are not finite.
@@ -37,24 +37,20 @@ def evaluate(jobs: list[Job], *, manifest: Manifest, labels: list[str], settings
     for job in jobs:
         job.protocol.must_run()
     tables = {label: manifest.labels(label) for label in labels}
-    tasks, results = [], []
-    for task in _tasks(jobs, manifest=manifest, labels=labels, settings=settings):
-        done = None if settings.force else find(task.encoder.folder, task.key)
-        if done:
-            results.append(done)
-        else:
-            tasks.append(task)
+    every = list(_tasks(jobs, manifest=manifest, labels=labels, settings=settings))
+    there = from_first([not settings.force and find(task.encoder.folder, task.key) is not None for task in every])
+    tasks = [task for task, done in zip(every, there, strict=True) if not done]
     cache = Cache(settings.console)
     frozen, training = ([t for t in tasks if (t.protocol["task"] in TASKS) == trains] for trains in (False, True))
     fill([_need(task, manifest) for task in frozen], cache, manifest=manifest, settings=settings)
-    if rank() == 0:
-        with Progress(console=settings.console, transient=True, disable=settings.console is None) as progress:
-            for task in progress.track(frozen, description="scores"):
-                score(task, cache, manifest=manifest, table=tables[task.label], settings=settings)
-    barrier()
-    results.extend(_written(task) for task in frozen)
-    results.extend(_trained(task, manifest, tables[task.label], settings) for task in training)
-    return results
+    with (
+        shared_mistakes(),
+        Progress(console=settings.console, transient=True, disable=settings.console is None) as progress,
+    ):
+        for task in progress.track(frozen[rank() :: world_size()], description="scores"):
+            score(task, cache, manifest=manifest, table=tables[task.label], settings=settings)
+    trained = {id(task): _trained(task, manifest, tables[task.label], settings) for task in training}
+    return [trained.get(id(task)) or _written(task) for task in every]
 
 
 def _written(task: Task) -> Result:

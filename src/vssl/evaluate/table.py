@@ -58,13 +58,14 @@ def _has_trained(control: Result, trained: list[Result]) -> bool:
 def _group(key: GroupKey, trained: list[Result], controls: list[Result], origins: Mapping[str, Origin]) -> Group:
     rows = families.merge(_rows(trained, lambda r: (r.run, r.checkpoint["sha"], recipe(r))), origins)
     random = _rows([r for r in controls if r.kind == RANDOM], lambda r: (identity(r), recipe(r)))
-    baselines = _rows([r for r in controls if r.kind == BASELINE], lambda r: (r.name, identity(r)))
+    baselines = _rows([r for r in controls if r.kind == BASELINE], lambda r: (r.name, identity(r), recipe(r)))
     splits = sorted({split for row in [*rows, *random, *baselines] for split in row.results})
     # the protocol as published, where it is there: its name is the shortest
     record = min((r.protocol for r in trained or controls), key=_plainness)
     group = Group(key, record, [], splits)
     random.sort(key=lambda row: _plainness(row.first.protocol))
-    for row in [*rows, *random]:
+    baselines.sort(key=lambda row: _plainness(row.first.protocol))
+    for row in [*rows, *random, *baselines]:
         if row.first.protocol["name"] != record["name"]:
             row.flags.append(row.first.protocol["name"])
             row.family += f" {recipe(row.first)}"
@@ -121,7 +122,7 @@ def _versus(row: Row, random: list[Row]) -> Comparison | None:
 
 def _flag(group: Group, rows: list[Row]) -> None:
     """Stamp what a reader must know before comparing."""
-    every = {row.run: _missing(row) for row in rows}
+    every = [_missing(row) for row in rows]
     for row in rows:
         scored, listed = row.counts()
         if leaked := [split for split in row.results if split not in row.clean]:
@@ -131,10 +132,11 @@ def _flag(group: Group, rows: list[Row]) -> None:
         lacks, gallery = row.unread_gallery()
         if lacks:
             row.flags.append(f"train videos not read: {lacks}")
-        same = all(missing == every[row.run] for missing in every.values())
+        same = all(missing == _missing(row) for missing in every)
         if (listed - scored > SKIPPED_SHARE * listed or lacks > SKIPPED_SHARE * gallery) and not same:
             row.flags.append(INCOMPLETE)
-        if not row.first.pretraining.get("data"):
+        data = row.first.pretraining.get("data")
+        if not data or data.get("unknown"):
             row.flags.append(UNKNOWN)
         if frozen := row.first.pretraining.get("frozen"):
             row.flags.append(f"learnt from {frozen}")

@@ -38,7 +38,8 @@ def seen(row: Row) -> str:
     every = [run.first.pretraining["data"] for run in row.runs] or [data]
     of_runs = [dict.fromkeys(_rows(phase) for phase in (*one.get("earlier", ()), one)) for one in every]
     lists = dict.fromkeys(" + ".join(phases) for phases in of_runs)
-    return f"{' / '.join(lists)}, {amount}{' each' if row.runs else ''}"
+    before = "unknown + " if data.get("unknown") else ""
+    return f"{before}{' / '.join(lists)}, {amount}{' each' if row.runs else ''}"
 
 
 def labels(row: Row) -> str:
@@ -138,7 +139,7 @@ def name(row: Row) -> str:
 
 def from_scratch(record: Mapping[str, Any]) -> bool:
     """Whether a protocol trains the whole network, its control's too: that one is no random network any more."""
-    return record[HARD]["task"] == "finetune"
+    return record[HARD].get("frozen.trainable") == "all"
 
 
 def control(record: Mapping[str, Any]) -> str:

@@ -116,8 +116,9 @@ class Method(ScheduledModule, ABC):
         data = self.data
         videos = self.global_step * self.effective_batch
         budget = {"videos_seen": videos, "clips_seen": videos * data.clips_per_video, **ours.get("budget", {})}
-        if self.frozen():
-            budget["frozen"] = ", ".join(self.frozen())
+        frozen = {name: spec for one in (*self.phases, {"frozen": self.frozen()}) for name, spec in _frozen(one)}
+        if frozen:
+            budget["frozen"] = ", ".join(frozen)
         budget["labels_used"] = self._labels_used()
         earlier = {"earlier": [phase["seen"] for phase in self.phases]} if self.phases else {}
         checkpoint["vssl"] = {
@@ -128,7 +129,7 @@ class Method(ScheduledModule, ABC):
             "method": f"{type(self).__module__}.{type(self).__qualname__}",
             "backbone": self.backbone.spec(),
             "prefix": "backbone.",
-            "frozen": self.frozen(),
+            "frozen": frozen,
         }
 
     def _labels_used(self) -> str:
@@ -157,6 +158,11 @@ def view_for(backbone: Backbone, *augment: Augment) -> View:
     """A view cut at the size, and normalised, as the encoder's card says."""
     card = backbone.input
     return View(augment, size=card.size, mean=card.mean, std=card.std)
+
+
+def _frozen(phase: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Frozen networks that a run, or what it started from, learnt from."""
+    return phase.get("frozen", {}).items()
 
 
 def _total(own: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

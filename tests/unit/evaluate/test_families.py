@@ -166,6 +166,21 @@ def test_a_copied_run_is_not_another_run(seeds):
     assert row.run == "copy"
 
 
+def test_a_copy_brings_the_splits_that_it_alone_was_scored_on(seeds, make_result):
+    runs, origins = seeds
+    copy = make_result(0.6, split=2, run="z-copy", sha="0" * 64)
+    (group,) = build([runs[0], copy], origins | {"z-copy": origins["vspp-0"]})
+    (row,) = group.rows
+    assert row.clean == [1, 2]
+
+
+def test_seeds_that_began_with_a_file_of_weights_are_seeds(seeds):
+    runs, origins = seeds
+    data = runs[0].pretraining["data"] | {"unknown": True}
+    (group,) = build([replace(run, pretraining=run.pretraining | {"data": data}) for run in runs], origins)
+    assert [row.many for row in group.rows] == ["mean of 3 seeds"]
+
+
 def test_cells_say_whose_mean_they_are(seeds, make_result):
     """The line is of three seeds; under the other protocol one of them was scored."""
     runs, origins = seeds

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from vssl.evaluate import render, summary, words
+from vssl.evaluate.fields import CALIBRATED
 from vssl.evaluate.protocol import load
 from vssl.evaluate.table import build, differences
 
@@ -211,6 +212,7 @@ def test_one_checkpoint_under_two_settings_is_two_rows_each_beside_its_own_contr
     results = [make_result(0.9, protocol=plain), make_result(0.4, protocol=other)]
     results += random(make_result, protocol=plain)
     results += [make_result(0.2, seed=s, kind="random", protocol=other) for s in range(3)]
+    results += [make_result(0.3, kind="baseline", protocol=p, seed=i) for i, p in enumerate((plain, other))]
     (group,) = build(results)
     first, second, *controls = group.rows
     assert [(row.rank, row.run) for row in (first, second)] == [(1, "vspp-s0"), (2, "vspp-s0")]
@@ -218,7 +220,31 @@ def test_one_checkpoint_under_two_settings_is_two_rows_each_beside_its_own_contr
     assert first.flags == []
     assert first.versus.difference == pytest.approx(first.mean.mean - sum(controls[0].values[1]) / 3)
     assert second.versus.difference == pytest.approx(second.mean.mean - sum(controls[1].values[1]) / 3)
-    assert [control.flags for control in controls] == [[], ["finetune-v1+lr=0.001"]]
+    assert [control.flags for control in controls] == [[], ["finetune-v1+lr=0.001"]] * 2
+    assert all(len(control.values[1]) == 1 for control in controls[2:])
     assert "Soft fields differ between rows: optimisation.lr." in group.notes
     (part,) = summary.build([group])
     assert [line.cells[0].text for line in part.lines[:2]] == [words.mean(row) for row in (first, second)]
+
+
+def test_two_settings_that_lost_other_videos_are_not_ranked_together(make_result):
+    plain, other = load("finetune-v1"), load("finetune-v1").override(optimisation__lr=0.001)
+    lame = {"num_listed": 400, "failures": [{"path": "a.avi", "part": "test", "reason": "does not decode"}]}
+    (group,) = build([make_result(0.9, protocol=plain, **lame), make_result(0.4, protocol=other)])
+    assert sorted((row.rank, "incomplete" in row.flags) for row in group.rows if row.rank) == [(1, False)]
+
+
+def test_what_began_with_a_file_of_weights_is_flagged(make_result):
+    record = make_result().pretraining
+    (group,) = build([make_result(pretraining=record | {"data": record["data"] | {"unknown": True}})])
+    assert "pretraining data unknown" in group.rows[0].flags
+    assert words.seen(group.rows[0]).startswith("unknown + toy s1")
+
+
+def test_a_control_is_from_scratch_where_the_whole_network_trains(make_result):
+    head = {"frozen__trainable": "head", "frozen__batch_norm": "eval"}
+    frozen = load("finetune-v1").override(**head, controls__calibration=CALIBRATED)
+    whole = load("attentive-v1").override(frozen__trainable="all")
+    for protocol, name in ((frozen, "random init x1"), (whole, "from scratch x1"), (load("knn-v1"), "random init x1")):
+        (group,) = build([make_result(kind="random", protocol=protocol)])
+        assert words.name(group.rows[0]) == name

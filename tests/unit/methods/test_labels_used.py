@@ -8,15 +8,18 @@ import torch
 
 from support.runs import iboot, image_target, vito
 from vssl.backbones.image import ImageBackbone
+from vssl.evaluate.controls import frozen_encoders
 from vssl.evaluate.encoder import pretraining
 from vssl.methods.base import Method, together
 from vssl.methods.vito import VITO
 
+SEEN = dict.fromkeys(("dataset", "manifest", "split", "subset", "rows", "num_videos"), "x")
+
 
 def written(method, images=0, phases=()):
     """What the method's checkpoint would say of itself."""
-    method.phases += [{"seen": {}, "budget": budget} for budget in phases]
-    seen = {"num_images": images} if images else {}
+    method.phases += [{"seen": SEEN, "budget": budget} for budget in phases]
+    seen = SEEN | ({"num_images": images} if images else {})
     checkpoint = {}
     with (
         mock.patch.object(Method, "data", SimpleNamespace(seen=seen, clips_per_video=1)),
@@ -52,8 +55,17 @@ def test_weights_from_a_file_are_not_known(tmp_path):
     assert found["budget"]["labels_used"] == "unknown (net.pth)"
     assert found["seen"]["earlier"] == [None]
     record = pretraining("vssl.methods.vito.VITO", found["seen"], found["budget"])
-    assert record["data"] is None
+    assert record["data"]["unknown"]
     assert "earlier" not in written(VITO(ImageBackbone("test_resnet")))["seen"]
+
+
+def test_a_teacher_of_an_earlier_run_is_a_control_still():
+    method = vito()
+    method.phases = [{"seen": SEEN, "budget": {}, "frozen": iboot(target=image_target()).frozen()}]
+    found = written(method)
+    (name,) = found["frozen"]
+    assert name == found["budget"]["frozen"] == "ImageTarget test_resnet (random 0)"
+    assert list(frozen_encoders(found["frozen"])) == [name]
 
 
 def test_those_of_earlier_runs_stay():

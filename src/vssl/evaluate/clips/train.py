@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from vssl.data.manifest import Manifest
-from vssl.distributed import world_size
+from vssl.distributed import barrier, world_size
 from vssl.errors import UserError
 from vssl.evaluate import passes
 from vssl.evaluate.clips.callbacks import Bar, Selection
@@ -103,6 +103,7 @@ def _trained(setting: _Setting, rows: Rows, *, num_classes: int) -> _Trained:
     if settings.console:
         callbacks.append(Bar(settings.console, f"{encoder.name}: {protocol.name}, split {task.split}, {task.label}"))
     rank_zero_only(_prepare)(folder, fresh=settings.force)
+    barrier()  # all processes see the folder as the first one leaves it
     with quiet():
         trainer = trainer_of(settings, max_epochs=protocol["optimisation.epochs"], folder=folder, callbacks=callbacks)
         if trainer.world_size != world_size():
