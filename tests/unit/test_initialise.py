@@ -87,7 +87,10 @@ def test_a_checkpoint_says_where_its_run_started_and_sums_the_budget(phases):
     assert torch.equal(earlier["groups"], first.seen["groups"])
     record = pretraining(second.method, second.seen, second.budget)
     assert [data["num_videos"] for data in record["data"]["earlier"]] == [24]
-    assert pretraining(second.method, {**second.seen, "earlier": [None]}, second.budget)["data"] is None
+    unknown = pretraining(second.method, {**second.seen, "earlier": [None]}, second.budget)["data"]
+    assert unknown["unknown"]
+    assert "unknown" not in record["data"]
+    assert pretraining(second.method, None, second.budget)["data"] is None
 
 
 def test_a_third_run_and_a_resumed_one_know_all_earlier_ones(phases, toy_manifest, tmp_path):
