@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -241,7 +243,23 @@ def test_other_settings_in_a_fitted_folder_are_refused(fake, capsys):
 
 
 @pytest.mark.usefixtures("place")
-@pytest.mark.parametrize("progress", ["empty", "begun", "finished"])
+def test_a_folder_left_by_a_kill_before_its_mark_was_whole_is_used(fake):
+    folder = Path("out/runs/vspp-s1-seed0")
+    folder.mkdir(parents=True)
+    (folder / ".compare.json.17.tmp").write_text('{"sett')
+    assert compare(seeds=[0]) == 0
+    assert [call[0] for call in fake.calls] == ["fit", "evaluate"]
+
+
+def test_a_step_whose_command_was_killed_as_it_began_ends_too():
+    code = lambda parent: subprocess.run([sys.executable, "-c", ""], preexec_fn=begin(parent), check=False).returncode
+    begin = lambda parent: partial(process._end_with_parent, parent)
+    assert code(os.getpid()) == 0
+    assert code(-1) == (-signal.SIGKILL if sys.platform == "linux" else 0)
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("progress", ["begun", "finished"])
 def test_a_run_in_our_folder_that_we_did_not_fit_is_refused(fake, capsys, progress):
     folder = Path("out/runs/vspp-s1-seed0")
     if progress == "finished":
@@ -249,7 +267,7 @@ def test_a_run_in_our_folder_that_we_did_not_fit_is_refused(fake, capsys, progre
         (folder / "compare.json").unlink()
     else:
         folder.mkdir(parents=True)
-        (folder / "config.yaml").write_text("{}") if progress == "begun" else None
+        (folder / "config.yaml").write_text("{}")
     fake.calls.clear()
     assert compare() == 1
     assert f"{folder}: was not fitted by this command: it has no compare.json" in capsys.readouterr().out

@@ -2,11 +2,13 @@
 
 import ctypes
 import fcntl
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from vssl.errors import UserError
@@ -29,7 +31,7 @@ def vssl(words: list[str], log: Path, lock: int) -> None:
             stdout=file,
             stderr=file,
             pass_fds=(lock,),
-            preexec_fn=_end_with_parent,
+            preexec_fn=partial(_end_with_parent, os.getpid()),
             check=False,
         )
     if done.returncode:
@@ -54,7 +56,9 @@ def alone(out: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """A step must not go on alone after a kill: the command that continues would meet it in the same folder."""
     if _LIBC is not None:
         _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; elsewhere the lock makes the next command wait
+        if os.getppid() != parent:  # it was killed before that
+            os.kill(os.getpid(), signal.SIGKILL)

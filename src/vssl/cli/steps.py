@@ -91,7 +91,8 @@ class _Worker:
         assert member.fit is not None
         folder, mark = member.run, member.run / _MARK
         known = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
-        if known is None and folder.exists():
+        # a kill may come before the mark is whole: then there is nothing but a hidden draft of it
+        if known is None and folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
             if self.plan.methods[member.method].run is None:  # nobody says that it is what the file asks for
                 remedy = "Move it away, or name it as the method's run to take it as it is"
                 raise UserError(folder, f"was not fitted by this command: it has no {_MARK}", remedy)
