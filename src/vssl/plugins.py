@@ -41,7 +41,7 @@ def load(group: str) -> dict[str, str]:
         except Exception as error:  # a plugin is foreign code: whatever it raises is reported under its own name
             broken[plugin.path] = f"{type(error).__name__}: {error}"
             line = f"vssl: warning: plugin {plugin.name} of {plugin.package} {plugin.version}: {broken[plugin.path]}"
-            print(" ".join(line.split()), file=sys.stderr)  # noqa: T201  # logging is not set up yet
+            sys.stderr.write(" ".join(line.split()) + "\n")  # logging is not set up yet
     return broken
 
 

@@ -73,8 +73,9 @@ class Method(ScheduledModule, ABC):
         for ema, student in self.teachers():
             ema.restart(student)
 
-    def pictures(self, batch: Batch) -> dict[str, Float[Tensor, "rows columns 3 h w"]]:  # noqa: ARG002  # a hook
+    def pictures(self, batch: Batch) -> dict[str, Float[Tensor, "rows columns 3 h w"]]:
         """Sheets in [0, 1] that TensorBoard shows under these names; called in eval mode, without gradient."""
+        del batch  # for a method that has something to show
         return {}
 
     def view(self, batch: Batch, name: str) -> Float[Tensor, "b v t c h w"]:

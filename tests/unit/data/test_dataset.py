@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from support.readers import needs_torchcodec
 from support.runs import vito, vspp
 from vssl import VideoDataModule
 from vssl.data.dataset import VideoDataset, evaluation_loader, to_float
 from vssl.data.manifest import Manifest
-from vssl.data.reader import installed_readers
 from vssl.errors import UserError
 from vssl.types import Key
 from vssl.views import Recipe, UniformClips, View, center
@@ -50,9 +50,7 @@ def test_workers_do_not_change_the_batches(build, toy_manifest):
 
 
 @pytest.mark.real
-@pytest.mark.skipif(
-    "torchcodec" not in installed_readers(), reason="torchcodec does not load: no comparison of readers"
-)
+@needs_torchcodec
 def test_readers_do_not_change_the_batches(real_ucf):
     batches = []
     for reader in ("pyav", "torchcodec"):
